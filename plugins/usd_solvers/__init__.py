@@ -1,0 +1,1 @@
+"""The solvers of usd-bench: one method per file."""

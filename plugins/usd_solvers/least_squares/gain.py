@@ -1,0 +1,29 @@
+"""The gain-ratio test: accept a step by what it achieved against what was predicted, and set the damping.
+
+Source: Nielsen, Damping parameter in Marquardt's method, IMM-REP-1999-05, eq. (2.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Damping:
+    """μ, and the factor by which the next rejection raises it. 0-d tensors: no value ever leaves the device."""
+
+    value: Tensor
+    raise_by: Tensor
+
+
+def judge(damping: Damping, decrease: Tensor, predicted: Tensor) -> tuple[Tensor, Damping]:
+    """Whether to accept (bool, 0-d), and the next damping. A decrease that is not a number is a rejection."""
+    gain = decrease / predicted
+    accept = (decrease > 0) & (predicted > 0)
+    lowered = damping.value * (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2)
+    value = torch.where(accept, lowered, damping.value * damping.raise_by)
+    raise_by = torch.where(accept, torch.full_like(value, 2.0), damping.raise_by * 2)
+    return accept, Damping(value.clamp(1e-20, 1e20), raise_by.clamp(max=2.0**20))

@@ -1,0 +1,111 @@
+"""A tanh network on jets: forward by Taylor's rules, and the transposed sweep that gives its Jacobian.
+
+All layers act on channels-first tensors (channels, N, width), so each layer is one matrix product for the
+value and all derivatives together. The reverse sweep is written out rather than left to autograd: it carries
+several equations at once and writes parameter derivatives row by row, which autograd cannot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from usd_bench.jets import Channels
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a forward pass leaves for the reverse sweep: each layer's input, and its tanh's derivatives."""
+
+    inputs: list[Tensor]
+    pre: list[Tensor]
+
+
+class Network:
+    """A multilayer perceptron with tanh between layers and one output. Parameters live in a flat vector.
+
+    Per layer the vector holds the weights (out, in) row by row, then the biases (out).
+    """
+
+    def __init__(self, features: int, hidden: tuple[int, ...]) -> None:
+        widths = (features, *hidden, 1)
+        self.shapes = tuple(zip(widths[1:], widths[:-1], strict=True))
+        self.size = sum(out * (into + 1) for out, into in self.shapes)
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Glorot-sized random weights; a last layer ten times smaller starts the fields near their lift."""
+        parts = []
+        for layer, (out, into) in enumerate(self.shapes):
+            last = layer == len(self.shapes) - 1
+            weights = torch.randn(out, into, generator=generator, dtype=torch.float64) / math.sqrt(into)
+            biases = torch.randn(out, generator=generator, dtype=torch.float64) * 0.3
+            parts += [(weights * 0.1 if last else weights).flatten(), biases * 0 if last else biases]
+        return torch.cat(parts)
+
+    def _layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+        layers, start = [], 0
+        for out, into in self.shapes:
+            middle, end = start + out * into, start + out * (into + 1)
+            layers.append((theta[start:middle].view(out, into), theta[middle:end]))
+            start = end
+        return layers
+
+    def forward(self, theta: Tensor, features: Tensor, channels: Channels) -> tuple[Tensor, Trace]:
+        """Output jet (channels, N) for feature jets (channels, N, features)."""
+        inputs, pre, h = [], [], features
+        layers = self._layers(theta)
+        for layer, (weights, biases) in enumerate(layers):
+            inputs.append(h)
+            z = h @ weights.T
+            z = torch.cat([(z[0] + biases)[None], z[1:]])
+            pre.append(z)
+            h = z if layer == len(layers) - 1 else _tanh(z, channels)
+        return h[..., 0], Trace(inputs, pre)
+
+    def jacobian(self, theta: Tensor, trace: Trace, channels: Channels, seeds: Tensor, out: Tensor) -> None:
+        """Write ∂(Σ_c seeds[e, c, n] · output[c, n])/∂θ into ``out`` (E, N, size), for every equation and row."""
+        layers = self._layers(theta)
+        delta = seeds[..., None]  # (E, channels, N, width of the layer's output)
+        end = self.size
+        for layer in reversed(range(len(layers))):
+            weights, _ = layers[layer]
+            rows, into = weights.shape
+            start = end - rows * (into + 1)
+            d, a = delta.permute(0, 2, 3, 1), trace.inputs[layer].permute(1, 0, 2)
+            block = out[..., start : start + rows * into]
+            block.copy_((d @ a).flatten(-2))
+            out[..., start + rows * into : end] = delta[:, 0]
+            end = start
+            if layer:
+                delta = _tanh_transposed(delta @ weights, trace.pre[layer - 1], channels)
+
+
+def _tanh(z: Tensor, channels: Channels) -> Tensor:
+    """tanh of a jet: (channels, N, width) to the same."""
+    t = z[0].tanh()
+    slope = 1 - t * t
+    rows = [t, *(slope * z[i] for i in channels.first)]
+    if channels.second:
+        bend = -2 * t * slope
+        rows += [slope * z[c] + bend * z[i] * z[j] for c, i, j in channels.second]
+    return torch.stack(rows)
+
+
+def _tanh_transposed(bar: Tensor, z: Tensor, channels: Channels) -> Tensor:
+    """The transpose of tanh's derivative on jets: adjoints (E, channels, N, width) of the output to the input's."""
+    t = z[0].tanh()
+    slope = 1 - t * t
+    bend = -2 * t * slope
+    out = slope * bar
+    for i in channels.first:
+        out[:, 0] += bend * z[i] * bar[:, i]
+    if channels.second:
+        third = -2 * slope * (1 - 3 * t * t)
+        for c, i, j in channels.second:
+            out[:, 0] += (bend * z[c] + third * z[i] * z[j]) * bar[:, c]
+            out[:, i] += bend * z[j] * bar[:, c]
+            out[:, j] += bend * z[i] * bar[:, c]
+    return out

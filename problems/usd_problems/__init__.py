@@ -1,0 +1,1 @@
+"""The problems of usd-bench: one equation per file."""

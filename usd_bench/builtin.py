@@ -1,0 +1,40 @@
+"""What the harness itself registers, through the same hooks as anybody else's plugin."""
+
+from __future__ import annotations
+
+from usd_bench.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    for name, summary in {
+        "res_max": "largest scaled residual on the held-out points",
+        "res_l2": "root mean square of the scaled residual",
+        "res_mean": "mean absolute scaled residual",
+        "raw_max": "largest residual, unscaled",
+        "raw_l2": "root mean square of the residual, unscaled",
+        "raw_mean": "mean absolute residual, unscaled",
+        "cond_max": "largest violation of a side condition",
+        "lam_digits": "correct decimal digits of λ, as far as the target's source supports them",
+        "err_max": "largest error against the reference profile, over its largest value",
+        "err_l2_rel": "relative L2 error against the reference profile",
+    }.items():
+        register(name, f"usd_bench.metrics:{name.upper()}", summary=summary)
+
+
+@hookimpl
+def register_trackers(register: Register) -> None:
+    register("csv", "usd_bench.tracking.csv:CsvTracker", summary="metrics.csv beside the checkpoints")
+
+
+@hookimpl
+def register_commands(register: Register) -> None:
+    for name, summary in {
+        "run": "Run every pairing of problems and solvers, and store what the harness measures.",
+        "list": "List problems, solvers, metrics, or the runs in a store.",
+        "show": "Show one run: its numbers, and a picture of its fields and convergence.",
+        "data": "Generate sample data of a problem.",
+        "env": "Print the environment that would be recorded with a run.",
+        "plugins": "List plugins, or find out why one does not work.",
+    }.items():
+        register(name, f"usd_bench.cli.{name}:command", summary=summary)

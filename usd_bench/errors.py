@@ -1,0 +1,49 @@
+"""Errors that are for users: each message names the thing, what was expected, and what to do.
+
+    UsdBenchError            exit code 2, one line, never a traceback
+    ├── SelectorError        an unknown or malformed problem, solver or parameter
+    ├── PluginError          a plugin that cannot be loaded, or two that claim one name
+    ├── StoreError           a results folder that cannot be read or written
+    ├── CheckpointError      a checkpoint that is damaged or belongs to something else
+    └── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UsdBenchError(Exception):
+    """Bad input or a bad state outside the program. The CLI prints it as one line and exits with 2."""
+
+    exit_code = 2
+
+
+class SelectorError(UsdBenchError):
+    """An unknown or malformed problem, solver, metric or parameter."""
+
+
+class PluginError(UsdBenchError):
+    """A plugin that cannot be loaded, or two plugins that claim one name."""
+
+
+class StoreError(UsdBenchError):
+    """A results folder or file that cannot be read or written."""
+
+
+class CheckpointError(UsdBenchError):
+    """A checkpoint that is damaged, or that belongs to another problem, solver or version."""
+
+
+class MeasurementError(UsdBenchError):
+    """A profile that cannot be measured. In a run it becomes a row with status ``error``."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'burgers'?"`` or, with nothing close, the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""

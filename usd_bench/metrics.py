@@ -1,0 +1,194 @@
+"""Measurement: what the harness finds about a profile, on its own points, by its own derivatives.
+
+Nothing here comes from a solver but the profile itself. Derivatives are taken by autograd from the field
+values and checked against differences of those values, so a profile cannot vouch for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from usd_bench.errors import MeasurementError
+from usd_bench.jets import Jet, differentiate, equation_namespace
+from usd_bench.problem import Problem
+from usd_bench.profile import Profile
+
+CHUNK = 8192
+"""Evaluation points differentiated at once: bounds memory."""
+
+PROBES = 16
+"""Points at which derivatives are checked against differences."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number measured from a profile. ``better`` says which direction a target is reached from."""
+
+    name: str
+    better: Literal["lower", "higher"]
+    compute: Callable[[Measurement], float]
+
+    def reached(self, value: float, target: float) -> bool:
+        """Whether ``value`` meets ``target``; never for a value that is not a number."""
+        return value <= target if self.better == "lower" else value >= target
+
+
+@dataclass
+class Measurement:
+    """Everything measured about one profile of one problem; metrics are read off it."""
+
+    problem: Problem
+    profile: Profile
+    scaled: Tensor
+    """Residual over envelope at the held-out points, (equations, M)."""
+    raw: Tensor
+    """Residual, (equations, M)."""
+    conditions: dict[str, float]
+    """Largest error of each side condition."""
+    values: dict[str, Tensor] = field(repr=False)
+    """Field values at the held-out points, (M,) each."""
+
+    @property
+    def lam(self) -> float:
+        return self.profile.lam
+
+    @cached_property
+    def errors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each field: difference to the reference and the reference, (M,) each; empty without a reference."""
+        reference = self.problem.reference()
+        if reference is None:
+            return {}
+        with torch.no_grad():
+            known = reference.fields(self.problem.evaluation())
+        return {name: (self.values[name] - known[name], known[name]) for name in known}
+
+
+def measure(problem: Problem, profile: Profile) -> Measurement:
+    """Measure a profile. Raises ``MeasurementError`` when its fields cannot be what they claim."""
+    _check_derivatives(problem, profile)
+    lam = torch.tensor(profile.lam, dtype=torch.float64)
+    raw, scaled, values = [], [], []
+    for x in problem.evaluation().split(CHUNK):
+        u = _jets(problem, profile, x)
+        points = problem.points(x)
+        residual, scale = problem.residual(equation_namespace(u), points, lam), problem.scale(points, lam)
+        raw.append(torch.stack([residual[name] for name in problem.equations]).detach())
+        scaled.append(torch.stack([residual[name] / scale[name] for name in problem.equations]).detach())
+        values.append({name: jet.value.detach() for name, jet in u.items()})
+    conditions = {}
+    for condition in problem.conditions():
+        u = _jets(problem, profile, condition.at)
+        error = condition.error(equation_namespace(u), problem.points(condition.at), lam)
+        conditions[condition.name] = float(error.detach().abs().max())
+    return Measurement(
+        problem,
+        profile,
+        torch.cat(scaled, 1),
+        torch.cat(raw, 1),
+        conditions,
+        {name: torch.cat([v[name] for v in values]) for name in values[0]},
+    )
+
+
+def _jets(problem: Problem, profile: Profile, x: Tensor) -> dict[str, Jet]:
+    x = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        values = _fields(problem, profile, x)
+        return {name: differentiate(value, x, problem.channels[name]) for name, value in values.items()}
+
+
+def _fields(problem: Problem, profile: Profile, x: Tensor) -> dict[str, Tensor]:
+    values = profile.fields(x)
+    expected = [f.name for f in problem.fields]
+    if sorted(values) != sorted(expected):
+        raise MeasurementError(f"the profile has fields {sorted(values)}; {type(problem).__name__} needs {expected}")
+    for name, value in values.items():
+        if value.shape != (x.shape[0],):
+            raise MeasurementError(
+                f"field {name!r} has shape {tuple(value.shape)} at {x.shape[0]} points; expected ({x.shape[0]},)"
+            )
+    return {name: values[name].to(torch.float64) for name in expected}
+
+
+def _check_derivatives(problem: Problem, profile: Profile, step: float = 1e-3, tolerance: float = 1e-2) -> None:
+    """Compare every derivative that the equation reads with fourth-order differences of the channel below it.
+
+    Generous on accuracy, for profiles may be steep; strict on the point: a detached or dishonest field, whose
+    autograd derivatives are zero or made up, is off by its whole derivative.
+    """
+    every = problem.evaluation()
+    x = every[:: max(1, len(every) // PROBES)][:PROBES]
+    centre = _jets(problem, profile, x)
+    shifted: dict[tuple[int, int], dict[str, Jet]] = {}
+    for axis in range(len(problem.coords)):
+        for k in (-2, -1, 1, 2):
+            moved = x.clone()
+            moved[:, axis] += k * step
+            shifted[axis, k] = _jets(problem, profile, moved)
+    for name, jet in centre.items():
+        where = {index: c for c, index in enumerate(jet.channels.indices)}
+        for index, channel in where.items():
+            if not index:
+                continue
+            below, axis = where[index[:-1]], index[-1]
+            f = {k: shifted[axis, k][name].data[below] for k in (-2, -1, 1, 2)}
+            difference = (f[-2] - 8 * f[-1] + 8 * f[1] - f[2]) / (12 * step)
+            claimed = jet.data[channel]
+            size = torch.maximum(claimed.abs(), difference.abs()).max() + jet.value.abs().max()
+            if bool(((claimed - difference).abs() > tolerance * size + 1e-9).any()):
+                raise MeasurementError(
+                    f"field {name!r}: its derivative {jet.channels.names[channel]!r} by autograd disagrees with "
+                    "differences of its values; Profile.fields must be differentiable twice with torch.autograd"
+                )
+
+
+def compute(metrics: Iterable[Metric], measurement: Measurement) -> dict[str, float]:
+    """All metrics of a measurement by name."""
+    return {metric.name: float(metric.compute(measurement)) for metric in metrics}
+
+
+# -- the built-in metrics ---------------------------------------------------------------------------------------
+
+
+def lam_digits(lam: float, reference: float, supported: float) -> float:
+    """Correct significant digits of ``lam``, at most as many as the reference supports. A wrong λ has 0."""
+    if not math.isfinite(lam):
+        return math.nan
+    error = abs(lam - reference) / abs(reference)
+    return supported if error == 0 else min(max(-math.log10(error), 0.0), supported)
+
+
+def _lam_digits(m: Measurement) -> float:
+    target = m.problem.target
+    return math.nan if target is None else lam_digits(m.lam, target.lam, target.digits)
+
+
+def _err_max(m: Measurement) -> float:
+    return max((_ratio(e.abs().max(), known.abs().max()) for e, known in m.errors.values()), default=math.nan)
+
+
+def _err_l2_rel(m: Measurement) -> float:
+    return max((_ratio(e.norm(), known.norm()) for e, known in m.errors.values()), default=math.nan)
+
+
+def _ratio(a: Tensor, b: Tensor) -> float:
+    return float(a / b)
+
+
+RES_MAX = Metric("res_max", "lower", lambda m: float(m.scaled.abs().max()))
+RES_L2 = Metric("res_l2", "lower", lambda m: float(m.scaled.square().mean().sqrt()))
+RES_MEAN = Metric("res_mean", "lower", lambda m: float(m.scaled.abs().mean()))
+RAW_MAX = Metric("raw_max", "lower", lambda m: float(m.raw.abs().max()))
+RAW_L2 = Metric("raw_l2", "lower", lambda m: float(m.raw.square().mean().sqrt()))
+RAW_MEAN = Metric("raw_mean", "lower", lambda m: float(m.raw.abs().mean()))
+COND_MAX = Metric("cond_max", "lower", lambda m: max(m.conditions.values(), default=0.0))
+LAM_DIGITS = Metric("lam_digits", "higher", _lam_digits)
+ERR_MAX = Metric("err_max", "lower", _err_max)
+ERR_L2_REL = Metric("err_l2_rel", "lower", _err_l2_rel)

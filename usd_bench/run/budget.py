@@ -1,0 +1,51 @@
+"""Budgets and targets: when a run stops, and what it must reach to count as converged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from usd_bench.errors import SelectorError
+from usd_bench.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``max_iter``: iterations, or None for no limit. ``max_time``: seconds inside the solver; evaluation is not
+    counted. ``until``: metric targets, all of which must hold for ``converged``. ``grace``: seconds beyond
+    ``max_time`` after which a job that does not answer is killed.
+    """
+
+    max_iter: int | None
+    max_time: float
+    until: Mapping[str, float]
+    eval_every: int
+    grace: float = 10.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"until": dict(self.until)}
+
+    def reached(self, metrics: Mapping[str, Metric], values: Mapping[str, float]) -> bool:
+        """Whether every target holds. A residual target binds the side conditions too.
+
+        A field that vanishes solves most profile equations; it does not satisfy their side conditions.
+        """
+        until = dict(self.until)
+        if "res_max" in until:
+            until.setdefault("cond_max", until["res_max"])
+        return bool(until) and all(metrics[name].reached(values[name], target) for name, target in until.items())
+
+
+def parse_until(text: str) -> dict[str, float]:
+    """``"res_max=1e-6,lam_digits=8"`` as a mapping. Raises ``SelectorError``."""
+    targets: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        try:
+            if not equals:
+                raise ValueError
+            targets[name.strip()] = float(value)
+        except ValueError:
+            raise SelectorError(f"cannot read {part.strip()!r} in --until; expected metric=number, as in res_max=1e-6") from None
+    return targets

@@ -1,0 +1,232 @@
+"""The executor: a process per job, watched, so that a hung, killed or crashed one still becomes a row.
+
+The parent never computes. It starts workers in sessions of their own (an interrupt reaches the parent alone),
+hears their events, ends those that do not answer, and writes the row that a dead worker could not write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from usd_bench.errors import StoreError
+from usd_bench.reproducibility import environment, worker_environment
+from usd_bench.run.loop import Outcome
+from usd_bench.run.plan import Job
+from usd_bench.run.record import Setting, run_row
+from usd_bench.store.writer import write_run
+
+SETUP_LIMIT = 300.0
+"""Seconds a worker may take to import and set up before it counts as hung."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a job reports: ``started``, ``evaluation`` or ``done``, with its data."""
+
+    job: Job
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass
+class _Worker:
+    """A running job as the parent sees it."""
+
+    job: Job
+    process: subprocess.Popen[str]
+    setting: Setting
+    log: Path
+    outcome: Outcome = field(default_factory=Outcome)
+    began: float = field(default_factory=time.monotonic)
+    solving_since: float | None = None
+    ended_by_us: tuple[str, str] | None = None
+    """Status and reason, when the parent killed it."""
+
+    def deadline(self) -> float:
+        """When to stop waiting: solver budget, evaluation so far and grace after the start of solving."""
+        if self.solving_since is None:
+            return self.began + SETUP_LIMIT
+        evaluated = float(self.outcome.trace[-1]["time_eval_s"]) if self.outcome.trace else 0.0
+        budget = self.job.budget
+        return self.solving_since + budget.max_time + 2 * evaluated + budget.grace
+
+
+def execute(
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    parallel: int,
+    threads: int,
+    plugin_dirs: Sequence[Path] = (),
+    resume: Path | None = None,
+    on_event: Callable[[Event], None],
+) -> bool:
+    """Run the jobs, ``parallel`` at a time. Returns whether the user interrupted; then the rest was not started.
+
+    Raises ``StoreError`` when results cannot be written.
+    """
+    waiting, running = deque(jobs), dict[int, _Worker]()
+    events: queue.Queue[tuple[int, str | None]] = queue.Queue()
+    interrupts = 0
+
+    def interrupted(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+
+    handled = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    previous = {s: signal.signal(s, interrupted) for s in handled}
+    told = 0
+    try:
+        while waiting or running:
+            if interrupts > told:
+                waiting.clear()
+                for worker in running.values():
+                    _say_stop(worker) if interrupts == 1 else _kill(worker, "killed", "interrupted by the user")
+                told = interrupts
+            while waiting and len(running) < parallel:
+                worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, events)
+                running[worker.process.pid] = worker
+            now = time.monotonic()
+            for worker in running.values():
+                if now > worker.deadline() and worker.ended_by_us is None:
+                    _kill(worker, "timeout", _timeout_reason(worker))
+            try:
+                pid, line = events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            worker = running[pid]
+            if line is not None:
+                _hear(worker, json.loads(line), on_event)
+                continue
+            del running[pid]
+            _bury(worker, out, on_event)
+    finally:
+        for worker in running.values():
+            worker.process.kill()
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+    return interrupts > 0
+
+
+def _start(
+    job: Job,
+    out: Path,
+    threads: int,
+    plugin_dirs: Sequence[Path],
+    resume: Path | None,
+    events: queue.Queue[tuple[int, str | None]],
+) -> _Worker:
+    folder = out / "artifacts" / job.run_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / "worker.log").open("w", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+    with log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "usd_bench.run.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | worker_environment(threads),
+            start_new_session=os.name == "posix",
+        )
+    request = {
+        "job": job.to_json(),
+        "out": str(out.resolve()),
+        "threads": threads,
+        "plugin_dirs": [str(d.resolve()) for d in plugin_dirs],
+        "resume": None if resume is None else str(resume.resolve()),
+    }
+    _write(process, json.dumps(request))
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            events.put((process.pid, line))
+        process.wait()
+        events.put((process.pid, None))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return _Worker(job, process, Setting.begin(job, threads), folder / "worker.log")
+
+
+def _hear(worker: _Worker, message: dict[str, Any], on_event: Callable[[Event], None]) -> None:
+    kind, outcome = message.pop("event"), worker.outcome
+    if kind == "refused":
+        raise StoreError(message["reason"])
+    if kind == "started":
+        worker.solving_since = time.monotonic()
+        outcome.time_setup = message["time_setup"]
+        worker.setting.device_name, worker.setting.lam_ref = message["device_name"], message["lam_ref"]
+    elif kind == "evaluation":
+        outcome.trace.append(message["row"])
+        outcome.iterations = message["row"]["iteration"]
+        worker.setting.dtype = message["dtype"]
+        if message["best"]:
+            outcome.best = message["row"]
+    elif kind == "done":
+        outcome.status, outcome.reason = message["status"], message["reason"]
+    on_event(Event(worker.job, kind, message))
+
+
+def _bury(worker: _Worker, out: Path, on_event: Callable[[Event], None]) -> None:
+    """A worker has ended: nothing to do if it stored its row, else store what is known."""
+    process, outcome = worker.process, worker.outcome
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    if outcome.status:
+        return
+    outcome.status, outcome.reason = worker.ended_by_us or _cause_of_death(process.returncode, worker.log)
+    write_run(out, run_row(worker.job, outcome, worker.setting), outcome.trace, environment())
+    on_event(Event(worker.job, "done", {"status": outcome.status, "reason": outcome.reason}))
+
+
+def _cause_of_death(code: int, log: Path) -> tuple[str, str]:
+    if code < 0:
+        name = signal.Signals(-code).name
+        if -code in (signal.SIGKILL, signal.SIGTERM):
+            return "killed", f"the worker was ended from outside by {name}: a person, or the system for lack of memory"
+        return "error", f"the worker crashed with {name}; see {log}"
+    return "error", f"the worker exited with code {code} and stored nothing; see {log}"
+
+
+def _timeout_reason(worker: _Worker) -> str:
+    if worker.solving_since is None:
+        return f"no sign of life {SETUP_LIMIT:g} s after the start"
+    budget = worker.job.budget
+    return f"no answer {budget.grace:g} s after the solver's {budget.max_time:g} s were over; killed"
+
+
+def _say_stop(worker: _Worker) -> None:
+    _write(worker.process, "stop")
+
+
+def _kill(worker: _Worker, status: str, reason: str) -> None:
+    worker.ended_by_us = status, reason
+    worker.process.kill()
+
+
+def _write(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+    except (BrokenPipeError, OSError):
+        pass  # it has died; its end will be heard

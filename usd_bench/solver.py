@@ -1,0 +1,114 @@
+"""The solver contract: data in, data out. The harness owns the loop, the clock, the budget and the kill.
+
+A solver is three functions of a problem, ``init``, ``step`` and ``profile``, and a State that is data: it
+round-trips through a checkpoint, and a resumed run continues bit for bit. What a solver thinks of its own
+accuracy is never asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from usd_bench.errors import CheckpointError
+from usd_bench.problem import Problem
+from usd_bench.profile import Profile
+
+
+class SolverConfig(BaseModel):
+    """The settings of a solver, as selected by ``solver[setting=value]``. Unknown names and bad values are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass
+class Counters:
+    """Work done so far, in units that do not depend on the machine. The solver counts its own calls."""
+
+    residual: int = 0
+    jacobian: int = 0
+    jvp: int = 0
+    vjp: int = 0
+    linear_solve: int = 0
+
+
+@dataclass(kw_only=True)
+class State:
+    """What a solver knows between two steps. Subclasses add fields of type Tensor, int or float only."""
+
+    iteration: int = 0
+    counters: Counters = field(default_factory=Counters)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Every field as a tensor, bit for bit: the content of a checkpoint."""
+        flat: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "counters"}
+        flat.update({f"counters.{f.name}": getattr(self.counters, f.name) for f in fields(self.counters)})
+        return {
+            name: value.detach().cpu().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=_dtype(value))
+            for name, value in flat.items()
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], device: str) -> Self:
+        """The state that ``to_tensors`` wrote. Raises ``CheckpointError`` when the fields differ.
+
+        Tensors named in ``on_cpu`` stay there; the rest go to ``device``.
+        """
+        expected = {f.name for f in fields(cls)} - {"counters"} | {f"counters.{f.name}" for f in fields(Counters)}
+        if set(tensors) != expected:
+            odd = ", ".join(sorted(set(tensors) ^ expected))
+            raise CheckpointError(f"the checkpoint's fields differ from those of {cls.__name__}: {odd}")
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            if f.name == "counters":
+                values[f.name] = Counters(**{c.name: int(tensors[f"counters.{c.name}"]) for c in fields(Counters)})
+            elif f.type in ("int", "float"):
+                values[f.name] = tensors[f.name].item()
+            else:
+                values[f.name] = tensors[f.name] if f.name in cls.on_cpu else tensors[f.name].to(device)
+        return cls(**values)
+
+    on_cpu: ClassVar[frozenset[str]] = frozenset()
+    """Names of tensor fields that live on the CPU whatever the device: states of random generators."""
+
+
+def _dtype(value: float) -> torch.dtype:
+    return torch.int64 if isinstance(value, int) else torch.float64
+
+
+class Solver(ABC):
+    """A method. Subclasses are one file each; constructed with their checked config."""
+
+    Config: ClassVar[type[SolverConfig]] = SolverConfig
+    State: ClassVar[type[State]]
+    eval_every: ClassVar[int] = 10
+    """Iterations between two measurements, unless the user says otherwise."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def supports(self, problem: Problem) -> str | None:
+        """None, or the reason why this pairing cannot run: it becomes a row with status ``unsupported``."""
+        return None
+
+    @abstractmethod
+    def init(self, problem: Problem, seed: int, device: str) -> Any:
+        """The state before the first step. All randomness derives from ``seed``."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: Any) -> Any:
+        """One iteration: the state after it, with ``iteration`` one higher."""
+
+    @abstractmethod
+    def profile(self, problem: Problem, state: Any) -> Profile:
+        """The profile that the state stands for."""
+
+    @abstractmethod
+    def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
+        """A profile from what its ``tensors()`` gave, read back from a file."""

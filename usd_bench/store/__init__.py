@@ -1,0 +1,1 @@
+"""The store: Parquet files, one per run and kind, written atomically, readable at any moment."""
