@@ -1,11 +1,11 @@
 """Errors that are for users: each message names the thing, what was expected, and what to do.
 
-    UsdBenchError            exit code 2, one line, never a traceback
-    ├── SelectorError        an unknown or malformed problem, solver or parameter
-    ├── PluginError          a plugin that cannot be loaded, or two that claim one name
-    ├── StoreError           a results folder that cannot be read or written
-    ├── CheckpointError      a checkpoint that is damaged or belongs to something else
-    └── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
+UsdBenchError            exit code 2, one line, never a traceback
+├── SelectorError        an unknown or malformed problem, solver or parameter
+├── PluginError          a plugin that cannot be loaded, or two that claim one name
+├── StoreError           a results folder that cannot be read or written
+├── CheckpointError      a checkpoint that is damaged or belongs to something else
+└── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
 """
 
 from __future__ import annotations

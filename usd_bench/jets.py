@@ -120,9 +120,7 @@ class Jet:
 
     def named(self, field: str) -> dict[str, Tensor]:
         """``{"T": ..., "T_s": ...}``: the channels under the names that equations use."""
-        return {
-            f"{field}_{name}" if name else field: self.data[c] for c, name in enumerate(self.channels.names)
-        }
+        return {f"{field}_{name}" if name else field: self.data[c] for c, name in enumerate(self.channels.names)}
 
     def _common(self, other: Jet) -> tuple[Jet, Jet]:
         """Both with the channels of the one that has fewer: a formula is known as far as its parts are."""
@@ -226,7 +224,9 @@ def differentiate(value: Tensor, x: Tensor, channels: Channels) -> Jet:
         return torch.zeros_like(x) if g is None else g
 
     slopes = gradient(value)
-    curvature = {axis: gradient(slopes[:, axis]) for axis in {index[0] for index in channels.indices if len(index) == 2}}
+    curvature = {
+        axis: gradient(slopes[:, axis]) for axis in {index[0] for index in channels.indices if len(index) == 2}
+    }
     rows = []
     for index in channels.indices:
         if len(index) == 0:

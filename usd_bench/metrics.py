@@ -75,7 +75,7 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
     _check_derivatives(problem, profile)
     lam = torch.tensor(profile.lam, dtype=torch.float64)
     raw, scaled, values = [], [], []
-    for x in problem.evaluation().split(CHUNK):
+    for x in torch.split(problem.evaluation(), CHUNK):
         u = _jets(problem, profile, x)
         points = problem.points(x)
         residual, scale = problem.residual(equation_namespace(u), points, lam), problem.scale(points, lam)

@@ -15,7 +15,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field as Checked
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Checked
 from torch import Tensor
 
 from usd_bench.jets import Channels, Jet

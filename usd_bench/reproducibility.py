@@ -52,7 +52,7 @@ def set_global_seed(seed: int, deterministic: bool = True) -> None:
     import torch
 
     random.seed(seed)
-    numpy.random.seed(seed % 2**32)
+    numpy.random.seed(seed % 2**32)  # noqa: NPY002 (for plugins that use the global generator)
     torch.manual_seed(seed)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -90,17 +90,18 @@ def environment() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The git commit of this checkout, ``+`` when files differ from it, or ``release`` for an installed wheel."""
-    here = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
         try:
-            done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(
+                ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    top = git("rev-parse", "--show-toplevel")
-    if not top or not (Path(top) / "usd_bench" / "reproducibility.py").is_file():
+    if git("rev-parse", "--show-toplevel") != str(root):
         return "release"
     changed = git("status", "--porcelain", "--", "usd_bench", "problems", "plugins")
     return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")

@@ -50,7 +50,7 @@ class State:
         flat: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "counters"}
         flat.update({f"counters.{f.name}": getattr(self.counters, f.name) for f in fields(self.counters)})
         return {
-            name: value.detach().cpu().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=_dtype(value))
+            name: value.detach().cpu().clone() if isinstance(value, Tensor) else _scalar(value)
             for name, value in flat.items()
         }
 
@@ -78,8 +78,8 @@ class State:
     """Names of tensor fields that live on the CPU whatever the device: states of random generators."""
 
 
-def _dtype(value: float) -> torch.dtype:
-    return torch.int64 if isinstance(value, int) else torch.float64
+def _scalar(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
 
 
 class Solver(ABC):

@@ -72,7 +72,5 @@ class Adam(NetworkSolver):
             first=moments["exp_avg"],
             second=moments["exp_avg_sq"],
             steps=moments["step"],
-            counters=replace(
-                state.counters, residual=state.counters.residual + 1, vjp=state.counters.vjp + 1
-            ),
+            counters=replace(state.counters, residual=state.counters.residual + 1, vjp=state.counters.vjp + 1),
         )

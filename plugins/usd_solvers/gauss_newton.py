@@ -55,9 +55,7 @@ class GaussNewton(NetworkSolver):
 
     def begin(self, **common: Any) -> GaussNewtonState:
         theta: Tensor = common["theta"]
-        return GaussNewtonState(
-            damping=theta.new_tensor(self.config.damping), raise_by=theta.new_tensor(2.0), **common
-        )
+        return GaussNewtonState(damping=theta.new_tensor(self.config.damping), raise_by=theta.new_tensor(2.0), **common)
 
     @torch.no_grad()
     def step(self, problem: Problem, state: GaussNewtonState) -> GaussNewtonState:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +32,7 @@ class Burgers(Problem):
     coords = ("s",)
     fields = (Field("W", "s"),)
     equations = ("transport",)
-    recommended = Recommended(points=400, hidden=(16, 16), until={"res_max": 1e-6}, max_time=120.0, grid=256)
+    recommended = Recommended(points=400, hidden=(16, 16), until={"res_max": 1e-8}, max_time=60.0, grid=256)
 
     class Parameters(ProblemParameters):
         order: int = Checked(0, ge=0, le=3, description="0 stable; n has n unstable modes")
@@ -94,7 +93,7 @@ class Burgers(Problem):
 
     @property
     def _power(self) -> int:
-        """m = 1/λ: the first power of y in 1 + U/y."""
+        """M = 1/λ: the first power of y in 1 + U/y."""
         return 2 * self.order + 2
 
     @property

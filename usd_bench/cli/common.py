@@ -6,13 +6,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from usd_bench.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 type_of_folder = click.Path(file_okay=False, path_type=Path)
 
@@ -55,6 +58,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries by column."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row with NaN as null, ready for JSON."""
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
@@ -67,27 +75,37 @@ def number(value: Any, form: str) -> str:
     return format(value, form)
 
 
-def problem_text(row: dict[str, Any]) -> str:
-    """``burgers[order=1]``; parameters only where there are any."""
-    parameters = json.loads(row["parameters"])
-    shown = ",".join(f"{key}={value}" for key, value in parameters.items())
-    return f"{row['problem']}[{shown}]" if shown else str(row["problem"])
+def print_runs(rows: Sequence[dict[str, Any]]) -> None:
+    """Runs as people compare them. Of a solver's settings, those that differ between these rows are shown."""
+    configs: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        configs.setdefault(row["solver"], []).append(json.loads(row["config"]))
+
+    def solver(row: dict[str, Any]) -> str:
+        config = json.loads(row["config"])
+        return selector(
+            row["solver"],
+            {k: v for k, v in config.items() if any(other.get(k) != v for other in configs[row["solver"]])},
+        )
+
+    print_rows(
+        rows,
+        {
+            "run": lambda r: r["run_id"][:8],
+            "problem": lambda r: selector(r["problem"], json.loads(r["parameters"])),
+            "solver": solver,
+            "seed": lambda r: str(r["seed"]),
+            "status": lambda r: r["status"],
+            "λ": lambda r: number(r["lam"], ".10f"),
+            "digits": lambda r: number(r["lam_digits"], ".1f"),
+            "res_max": lambda r: number(r["res_max"], ".1e"),
+            "err_max": lambda r: number(r["err_max"], ".1e"),
+            "iter": lambda r: number(r["iterations"], "d"),
+            "solve s": lambda r: number(r["time_solve_s"], ".1f"),
+        },
+    )
 
 
-def solver_text(row: dict[str, Any]) -> str:
-    return str(row["solver"])
-
-
-RUN_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "run": lambda r: r["run_id"][:8],
-    "problem": problem_text,
-    "solver": solver_text,
-    "seed": lambda r: str(r["seed"]),
-    "status": lambda r: r["status"],
-    "λ": lambda r: number(r["lam"], ".10f"),
-    "digits": lambda r: number(r["lam_digits"], ".1f"),
-    "res_max": lambda r: number(r["res_max"], ".1e"),
-    "err_max": lambda r: number(r["err_max"], ".1e"),
-    "iter": lambda r: number(r["iterations"], "d"),
-    "solve s": lambda r: number(r["time_solve_s"], ".1f"),
-}
+def selector(name: str, values: dict[str, Any]) -> str:
+    shown = ",".join(f"{key}={value}" for key, value in values.items())
+    return f"{name}[{shown}]" if shown else name

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from usd_bench.cli.common import (
-    RUN_COLUMNS,
     json_option,
     load_registry,
     out_option,
@@ -16,6 +15,8 @@ from usd_bench.cli.common import (
     plugins_option,
     print_json,
     print_rows,
+    print_runs,
+    records,
     warn,
 )
 
@@ -77,10 +78,10 @@ def runs(as_json: bool, out: Path) -> None:
 
     frame, warnings = read(out, "runs")
     warn(warnings)
-    rows = [plain(row) for row in frame.sort_values("started_at").to_dict("records")]
+    rows = [plain(row) for row in records(frame.sort_values("started_at"))]
     if as_json:
         print_json(rows)
     elif rows:
-        print_rows(rows, RUN_COLUMNS)
+        print_runs(rows)
     else:
         click.echo(f"no runs in {out}")

@@ -38,9 +38,12 @@ def display(total: int, quiet: bool) -> Iterator[Display]:
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=12), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
         console=console,
-    )  # fmt: skip
+    )
 
 
 class _Bars:

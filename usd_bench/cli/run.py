@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from usd_bench.cli.common import (
-    RUN_COLUMNS,
     json_option,
     load_registry,
     out_option,
     plain,
     plugins_option,
     print_json,
-    print_rows,
+    print_runs,
+    records,
     warn,
 )
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.option("-p", "--problem", "problems", multiple=True, required=True, help="Problems: name[param=value,param=[a,b]].")
+@click.option(
+    "-p", "--problem", "problems", multiple=True, required=True, help="Problems: name[param=value,param=[a,b]]."
+)
 @click.option("-s", "--solver", "solvers", multiple=True, required=True, help="Solvers, in the same form.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first seed.")
@@ -34,8 +36,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds inside the solver; a job that hangs beyond it is killed.  [default: the problem's]",
 )
-@click.option("--until", help="Targets that end a run as converged: res_max=1e-6,lam_digits=8.  [default: the problem's]")
-@click.option("--eval-every", type=click.IntRange(min=1), help="Iterations between measurements.  [default: the solver's]")
+@click.option(
+    "--until", help="Targets that end a run as converged: res_max=1e-6,lam_digits=8.  [default: the problem's]"
+)
+@click.option(
+    "--eval-every", type=click.IntRange(min=1), help="Iterations between measurements.  [default: the solver's]"
+)
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
@@ -132,11 +138,11 @@ def command(
     frame, _ = read(out, "runs")
     order = {job.run_id: position for position, job in enumerate(planned)}
     mine = frame[frame["run_id"].isin(list(order))]
-    rows = sorted((plain(row) for row in mine.to_dict("records")), key=lambda row: order[row["run_id"]])
+    rows = sorted((plain(row) for row in records(mine)), key=lambda row: order[row["run_id"]])
     if as_json:
         print_json(rows)
     elif not quiet:
-        print_rows(rows, RUN_COLUMNS)
+        print_runs(rows)
     if interrupted:
         return 130
     ran = {job.run_id for job in todo}

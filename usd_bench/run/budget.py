@@ -47,5 +47,7 @@ def parse_until(text: str) -> dict[str, float]:
                 raise ValueError
             targets[name.strip()] = float(value)
         except ValueError:
-            raise SelectorError(f"cannot read {part.strip()!r} in --until; expected metric=number, as in res_max=1e-6") from None
+            raise SelectorError(
+                f"cannot read {part.strip()!r} in --until; expected metric=number, as in res_max=1e-6"
+            ) from None
     return targets

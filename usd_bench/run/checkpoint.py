@@ -28,7 +28,7 @@ def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Map
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file. Raises ``CheckpointError`` when it is not an intact file of that kind."""
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("usd_bench", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
@@ -42,7 +42,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     return header, tensors
 
 
-def check_checkpoint(path: Path, problem: str, parameters: Mapping[str, Any], solver: str, config: Mapping[str, Any]) -> str:
+def check_checkpoint(
+    path: Path, problem: str, parameters: Mapping[str, Any], solver: str, config: Mapping[str, Any]
+) -> str:
     """Refuse a checkpoint of another problem, solver or config; return the file's SHA-256."""
     header, _ = read_tensors(path, "checkpoint")
     for what, wanted in {"problem": problem, "parameters": parameters, "solver": solver, "config": config}.items():

@@ -30,16 +30,13 @@ class Job:
     code: dict[str, str]
     resume: str | None = None
     """SHA-256 of the checkpoint that the run starts from."""
+    label: str = ""
+    """How people read it, with the settings they gave: ``burgers[order=1] · adam · seed 0``."""
 
     @property
     def run_id(self) -> str:
-        """SHA-256 of the canonical JSON of this job."""
-        return digest(self.to_json())
-
-    @property
-    def label(self) -> str:
-        """How people read it: ``burgers[order=1] · adam · seed 0``."""
-        return f"{_text(self.problem, self.parameters)} · {_text(self.solver, self.config)} · seed {self.seed}"
+        """SHA-256 of the canonical JSON of this job, its label aside."""
+        return digest({key: value for key, value in self.to_json().items() if key != "label"})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"budget": self.budget.to_json()}
@@ -88,6 +85,7 @@ def plan(
                         budget=_budget(problem, solver, limits),
                         device=device,
                         code=code_identity(entries[0].plugin, entries[1].plugin),
+                        label=f"{_text(problem_selection)} · {_text(solver_selection)} · seed {seed}",
                     )
                 )
     return jobs
@@ -135,6 +133,6 @@ def _must_be(cls: Any, base: type, name: str) -> None:
         raise SelectorError(f"{name!r} is registered as {cls!r}, which is not a {base.__name__}{did_you_mean('', ())}")
 
 
-def _text(name: str, values: dict[str, Any]) -> str:
-    shown = ",".join(f"{key}={value}" for key, value in values.items() if value is not None)
-    return f"{name}[{shown}]" if shown else name
+def _text(selection: Selection) -> str:
+    shown = ",".join(f"{key}={value}" for key, value in selection.parameters.items())
+    return f"{selection.name}[{shown}]" if shown else selection.name

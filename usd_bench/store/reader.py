@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -39,16 +40,18 @@ def statuses(out: Path) -> tuple[dict[str, str], list[str]]:
     return dict(zip(frame["run_id"], frame["status"], strict=True)), warnings
 
 
-def find_run(out: Path, prefix: str) -> pd.Series:
+def find_run(out: Path, prefix: str) -> dict[str, Any]:
     """The one run whose id begins with ``prefix``. Raises ``StoreError`` when there is none, or several."""
     frame, warnings = read(out, "runs")
     matches = frame[frame["run_id"].str.startswith(prefix)] if len(frame) else frame
     if len(matches) == 1:
-        return matches.iloc[0]
+        return {str(key): value for key, value in matches.iloc[0].items()}
     if len(matches) > 1:
         raise StoreError(f"{prefix!r} fits {len(matches)} runs in {out}; give more letters of the run id")
     damaged = [w for w in warnings if prefix and f"/{prefix}" in w.replace("\\", "/")]
-    raise StoreError(damaged[0] if damaged else f"no run {prefix!r} in {out}; usd-bench list runs --out {out} shows what there is")
+    if damaged:
+        raise StoreError(damaged[0])
+    raise StoreError(f"no run {prefix!r} in {out}; usd-bench list runs --out {out} shows what there is")
 
 
 def _read_file(path: Path, kind: str) -> pa.Table:

@@ -17,5 +17,5 @@ class Tracker(ABC):
     def log(self, row: Mapping[str, object]) -> None:
         """One evaluation: the columns of the trace."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """The run has ended."""

@@ -6,6 +6,7 @@ descent method needs is here: the residual, and the residual with its row-wise J
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -52,46 +53,44 @@ class Ansatz:
     def residual(self, theta: Tensor, x: Tensor) -> Tensor:
         """Scaled residuals (equations, N); differentiable in ``theta``."""
         lam = theta[-1]
-        return self._equations(self._networks_at(theta, lam, x, detach=False).raw, lam, x)
+        return self._equations(self._networks_at(theta, lam, x).raw, lam, x)
 
     def linearise(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled residuals (equations · N,) and their Jacobian (equations · N, P), row by row.
 
-        Four cheap parts instead of nested autodiff: the networks' jets forward once; ∂residual/∂jet by one
-        backward pass per equation through the pointwise formulas only; the transposed sweep through the
-        layers; and one forward-mode pass for the λ column.
+        Cheap parts instead of nested autodiff: the networks' jets forward once; ∂residual/∂jet by one backward
+        pass per equation through the pointwise formulas only; the transposed sweep through the layers, which
+        ends at the features; and λ's part of formulas and features, pointwise again.
         """
         problem, lam = self.problem, theta[-1]
-        n = x.shape[0]
         with torch.no_grad():
-            run = self._networks_at(theta, lam, x, detach=True)
+            run = self._networks_at(theta, lam, x)
         raw = {name: jet.requires_grad_() for name, jet in run.raw.items()}
         with torch.enable_grad():
             residual = self._equations(raw, lam, x)
-            names = list(raw)
             seeds = [
-                torch.autograd.grad(
-                    row.sum(), [raw[name] for name in names], retain_graph=True, materialize_grads=True
-                )
+                torch.autograd.grad(row.sum(), list(raw.values()), retain_graph=True, materialize_grads=True)
                 for row in residual
             ]
-        jacobian = theta.new_empty(len(problem.equations), n, self.size)
+        jacobian = theta.new_empty(len(problem.equations), x.shape[0], self.size)
+        fixed = {name: jet.detach() for name, jet in raw.items()}
+        lam_column = _slope(lambda value: self._equations(fixed, value, x), lam)
+        slope_of_features = _slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
         with torch.no_grad():
-            for position, name in enumerate(names):
-                network, part = self._networks[name], self._slices[name]
-                local = theta[part]
+            for position, (name, network) in enumerate(self._networks.items()):
+                local, channels = theta[self._slices[name]], problem.channels[name]
                 seed = torch.stack([s[position] for s in seeds])
-                block = jacobian[..., part]
-                network.jacobian(local, run.traces[name], problem.channels[name], seed, block)
+                block = jacobian[..., self._slices[name]]
+                by_features = network.jacobian(local, run.traces[name], channels, seed, block)
+                lam_column += (by_features * self._own(slope_of_features, name)).sum((1, 3))
+                # The pin's value is subtracted from every row.
                 at_pin = theta.new_empty(1, 1, network.size)
-                network.jacobian(local, run.pin_traces[name], self._value, theta.new_ones(1, 1, 1), at_pin)
+                one = theta.new_ones(1, 1, 1)
+                by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
+                slope_of_pin = _slope(lambda value, name=name: self._pin_features(name, value), lam)  # type: ignore[misc]
                 block -= seed[:, 0, :, None] * at_pin
-            _, column = torch.func.jvp(
-                lambda value: self._equations(self._networks_at(theta, value, x, detach=False).raw, value, x),
-                (lam,),
-                (torch.ones_like(lam),),
-            )
-            jacobian[..., -1] = column
+                lam_column -= seed[:, 0] * (by_pin_features * slope_of_pin).sum()
+        jacobian[..., -1] = lam_column
         return residual.detach().flatten(), jacobian.view(-1, self.size)
 
     def profile(self, theta: Tensor) -> NetworkProfile:
@@ -114,18 +113,20 @@ class Ansatz:
         pin = lam.new_tensor([self.problem.pins[name]])
         return self.problem.feature_jet(pin, lam, self._value)
 
-    def _networks_at(self, theta: Tensor, lam: Tensor, x: Tensor, *, detach: bool) -> _Pass:
-        problem = self.problem
-        every = problem.all_channels
-        features = problem.feature_jet(x, lam, every)
+    def _networks_at(self, theta: Tensor, lam: Tensor, x: Tensor) -> _Pass:
+        features = self.problem.feature_jet(x, lam, self.problem.all_channels)
         raw, traces, pin_traces = {}, {}, {}
         for name, network in self._networks.items():
-            channels, local = problem.channels[name], theta[self._slices[name]]
-            own = features if channels == every else features[every.positions(channels)]
-            output, traces[name] = network.forward(local, own, channels)
+            channels, local = self.problem.channels[name], theta[self._slices[name]]
+            output, traces[name] = network.forward(local, self._own(features, name), channels)
             pinned, pin_traces[name] = network.forward(local, self._pin_features(name, lam), self._value)
             raw[name] = torch.cat([output[:1] - pinned, output[1:]])
         return _Pass(raw, traces, pin_traces)
+
+    def _own(self, features: Tensor, name: str) -> Tensor:
+        """Of feature jets with every channel, those that a field needs."""
+        every, channels = self.problem.all_channels, self.problem.channels[name]
+        return features if channels == every else features[every.positions(channels)]
 
     def _equations(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
         problem = self.problem
@@ -148,3 +149,19 @@ class NetworkProfile(Profile):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"theta": self._theta}
+
+
+def _slope(function: Callable[[Tensor], Tensor], lam: Tensor) -> Tensor:
+    """df/dλ of a tensor function of the scalar λ, by two backward passes: d/dv of (v · f)'.
+
+    Forward-mode would do it in one, but its first use imports a second's worth of torch.
+    """
+    with torch.enable_grad():
+        at = lam.detach().requires_grad_()
+        value = function(at)
+        if not value.requires_grad:
+            return torch.zeros_like(value)
+        v = torch.zeros_like(value, requires_grad=True)
+        (slope,) = torch.autograd.grad(value, at, v, create_graph=True)
+        (result,) = torch.autograd.grad(slope, v)
+    return result

@@ -65,8 +65,11 @@ class Network:
             h = z if layer == len(layers) - 1 else _tanh(z, channels)
         return h[..., 0], Trace(inputs, pre)
 
-    def jacobian(self, theta: Tensor, trace: Trace, channels: Channels, seeds: Tensor, out: Tensor) -> None:
-        """Write ∂(Σ_c seeds[e, c, n] · output[c, n])/∂θ into ``out`` (E, N, size), for every equation and row."""
+    def jacobian(self, theta: Tensor, trace: Trace, channels: Channels, seeds: Tensor, out: Tensor) -> Tensor:
+        """Write ∂(Σ_c seeds[e, c, n] · output[c, n])/∂θ into ``out`` (E, N, size), for every equation and row.
+
+        Returns the derivative by the feature jets, (E, channels, N, features).
+        """
         layers = self._layers(theta)
         delta = seeds[..., None]  # (E, channels, N, width of the layer's output)
         end = self.size
@@ -79,12 +82,14 @@ class Network:
             block.copy_((d @ a).flatten(-2))
             out[..., start + rows * into : end] = delta[:, 0]
             end = start
+            delta = delta @ weights
             if layer:
-                delta = _tanh_transposed(delta @ weights, trace.pre[layer - 1], channels)
+                delta = _tanh_transposed(delta, trace.pre[layer - 1], channels)
+        return delta
 
 
 def _tanh(z: Tensor, channels: Channels) -> Tensor:
-    """tanh of a jet: (channels, N, width) to the same."""
+    """Tanh of a jet: (channels, N, width) to the same."""
     t = z[0].tanh()
     slope = 1 - t * t
     rows = [t, *(slope * z[i] for i in channels.first)]

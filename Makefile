@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make quick`, `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= results
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+export OMP_WAIT_POLICY = passive
+
+.PHONY: help quick test slow lint clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+quick: $(VENV)/.installed  ## install, solve toy_ipm with Gauss-Newton, print the result
+	$(BIN)/usd-bench run --problem toy_ipm --solver gauss_newton --out $(OUT)
+
+test: $(VENV)/.installed-test  ## install with the test extras, run the tests
+	$(BIN)/python -m pytest -n auto
+
+slow: $(VENV)/.installed-test  ## the proofs that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove caches; results and the environment stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[dev]'
+	touch $@

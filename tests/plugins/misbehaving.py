@@ -1,0 +1,137 @@
+"""Solvers that misbehave, one way each, on the exact Burgers profile: what the harness must not be fooled by."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from usd_bench.hookspecs import hookimpl
+from usd_bench.profile import FunctionProfile
+from usd_bench.solver import Solver, SolverConfig, State
+
+
+class Exact(Solver):
+    """Returns the exact profile, so that only its manners are at fault."""
+
+    Config = SolverConfig
+    State = State
+    eval_every = 1
+
+    def init(self, problem, seed, device):
+        return self.State()
+
+    def step(self, problem, state):
+        return replace(state, iteration=state.iteration + 1)
+
+    def profile(self, problem, state):
+        return problem.reference()
+
+    def restore(self, problem, lam, tensors):
+        return problem.reference()
+
+
+@dataclass(kw_only=True)
+class ClaimState(State):
+    res_max: float = 1e-16
+
+
+class Off(Exact):
+    """Returns a profile that is a little off, so that the run goes on."""
+
+    def profile(self, problem, state):
+        return FunctionProfile(0.45, problem.reference().fields)
+
+
+class Liar(Exact):
+    """Claims a tiny residual everywhere it can, for a profile that is far off."""
+
+    State = ClaimState
+    res_max = 1e-16
+
+    def profile(self, problem, state):
+        profile = FunctionProfile(0.5, lambda x: {"W": 0.9 * problem.reference().fields(x)["W"]})
+        profile.res_max = profile.residual = 1e-16
+        return profile
+
+
+class Zero(Exact):
+    """Fields that vanish: no residual, and not a profile."""
+
+    def profile(self, problem, state):
+        return FunctionProfile(0.5, lambda x: {f.name: 0 * x[:, 0] for f in problem.fields})
+
+
+class Detached(Exact):
+    """Values without derivatives."""
+
+    def profile(self, problem, state):
+        return FunctionProfile(0.5, lambda x: {"W": problem.reference().fields(x.detach())["W"]})
+
+
+class NotANumber(Exact):
+    """Good at first, NaN from the second iteration."""
+
+    def profile(self, problem, state):
+        if state.iteration < 2:
+            return FunctionProfile(0.45, problem.reference().fields)
+        return FunctionProfile(float("nan"), lambda x: {"W": torch.nan * x[:, 0]})
+
+
+class Hanging(Off):
+    """Never returns from its third step."""
+
+    def step(self, problem, state):
+        if state.iteration == 2:
+            time.sleep(1e6)
+        return super().step(problem, state)
+
+
+class Raising(Off):
+    """Raises, with a message of several lines, after printing where events are expected."""
+
+    def step(self, problem, state):
+        print("stray output that is not an event")
+        raise ValueError("first line\nsecond line")
+
+
+class Dying(Hanging):
+    """Ends its own process as the system would for lack of memory."""
+
+    def step(self, problem, state):
+        if state.iteration == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Off.step(self, problem, state)
+
+
+class Exiting(Off):
+    """Leaves without a word."""
+
+    def step(self, problem, state):
+        os._exit(7)
+
+
+class Picky(Exact):
+    """Supports nothing."""
+
+    def supports(self, problem):
+        return "it wants a different world"
+
+
+class Slow(Off):
+    """A tenth of a second per step, never done."""
+
+    eval_every = 1
+
+    def step(self, problem, state):
+        time.sleep(0.1)
+        return super().step(problem, state)
+
+
+@hookimpl
+def register_solvers(register):
+    for cls in (Exact, Liar, Zero, Detached, NotANumber, Hanging, Raising, Dying, Exiting, Picky, Slow):
+        register(cls.__name__.lower(), cls, summary=cls.__doc__)

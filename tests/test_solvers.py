@@ -1,0 +1,210 @@
+"""Solvers: the parts against linear algebra, the methods against their theory, states as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usd_bench.errors import CheckpointError
+from usd_bench.registry import Registry
+from usd_bench.solver import State
+from usd_problems.burgers import Burgers
+from usd_solvers.adam import Adam, AdamConfig
+from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
+from usd_solvers.least_squares.gain import Damping, judge
+from usd_solvers.least_squares.normal import DampedNormalEquations
+
+SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
+F64 = torch.float64
+
+
+def small(name: str):
+    cls = Registry.load().get("solvers", name).load()
+    return cls(cls.Config(hidden="6x5", points=60, resample=3))
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------
+
+
+def random_system(seed: int, rows: int = 30, columns: int = 8):
+    generator = torch.Generator().manual_seed(seed)
+    jacobian = torch.randn(rows, columns, generator=generator, dtype=F64)
+    jacobian *= 2.0 ** torch.arange(columns, dtype=F64).sub(4)  # columns of different size
+    return jacobian, torch.randn(rows, generator=generator, dtype=F64)
+
+
+@given(seed=st.integers(0, 1000), exponent=st.floats(-12, 2))
+def test_damped_equations_equal_the_stacked_least_squares_problem(seed: int, exponent: float) -> None:
+    """Min ‖J d + r‖² + μ ‖D d‖² by numpy's SVD on [J; √μ D]."""
+    jacobian, r = random_system(seed)
+    damping = torch.tensor(10.0**exponent, dtype=F64)
+    system = DampedNormalEquations(jacobian, damping)
+    d = -system.solve(jacobian.T @ r)
+    D = jacobian.norm(dim=0)
+    stacked = torch.cat([jacobian / D, damping.sqrt() * torch.eye(8, dtype=F64)])
+    rhs = torch.cat([-r, torch.zeros(8, dtype=F64)])
+    expected = torch.linalg.lstsq(stacked, rhs, driver="gelsd").solution / D
+    assert torch.allclose(d * D, expected * D, rtol=1e-8, atol=1e-8)
+    assert system.length(d).item() == pytest.approx((d * D).norm().item(), rel=1e-10)
+    predicted = (r @ r - (r + jacobian @ d).square().sum()).item()
+    assert system.predicted_decrease(d, jacobian.T @ r).item() == pytest.approx(predicted, rel=1e-8, abs=1e-10)
+
+
+def test_one_undamped_step_solves_a_linear_problem() -> None:
+    jacobian, r = random_system(1)
+    system = DampedNormalEquations(jacobian, torch.tensor(1e-20, dtype=F64))
+    d = -system.solve(jacobian.T @ r)
+    gradient = jacobian.T @ (r + jacobian @ d)
+    assert (gradient / jacobian.norm(dim=0)).abs().max().item() < 1e-12
+
+
+def test_a_parameter_without_effect_does_not_move() -> None:
+    jacobian, r = random_system(2)
+    jacobian[:, 3] = 0
+    d = -DampedNormalEquations(jacobian, torch.tensor(1e-6, dtype=F64)).solve(jacobian.T @ r)
+    assert d[3].item() == 0
+    assert torch.isfinite(d).all()
+
+
+@pytest.mark.parametrize(
+    ("decrease", "predicted", "accepted", "factor"),
+    [
+        (1.0, 1.0, True, 1 / 3),  # as predicted: full reduction
+        (0.5, 1.0, True, 1.0),  # half: as it is
+        (0.1, 1.0, True, 1 + 0.8**3),  # poor: raised, still accepted
+        (-1.0, 1.0, False, 4.0),  # worse: rejected, raised by the running factor
+        (math.nan, 1.0, False, 4.0),
+        (1.0, -1.0, False, 4.0),  # a factorisation that failed predicts nonsense
+    ],
+)
+def test_the_gain_ratio_test_follows_nielsen(decrease, predicted, accepted, factor) -> None:
+    damping = Damping(torch.tensor(1e-3, dtype=F64), torch.tensor(4.0, dtype=F64))
+    accept, after = judge(damping, torch.tensor(decrease, dtype=F64), torch.tensor(predicted, dtype=F64))
+    assert bool(accept) is accepted
+    assert after.value.item() == pytest.approx(1e-3 * factor)
+    assert after.raise_by.item() == (2.0 if accepted else 8.0)
+
+
+# -- methods -------------------------------------------------------------------------------------------------------
+
+
+def test_gauss_newton_never_accepts_a_step_that_raises_the_residual() -> None:
+    problem, solver = Burgers(), GaussNewton(GaussNewtonConfig(hidden="8x8", points=100, resample=10**6))
+    state = solver.init(problem, 0, "cpu")
+    ansatz = solver.ansatz(problem)
+    norms = []
+    for _ in range(40):
+        norms.append(ansatz.residual(state.theta, state.points).square().sum().item())
+        state = solver.step(problem, state)
+    assert all(after <= before for before, after in pairwise(norms))
+    assert norms[-1] < 1e-3 * norms[0]
+
+
+def test_a_rejected_step_leaves_the_parameters_and_raises_the_damping() -> None:
+    problem, solver = Burgers(), GaussNewton(GaussNewtonConfig(hidden="8x8", points=100, damping=1e-14))
+    state = solver.init(problem, 0, "cpu")
+    after = solver.step(problem, state)
+    if not torch.equal(after.theta, state.theta):
+        pytest.fail("expected an undamped first step from random parameters to overshoot")
+    assert after.damping > state.damping
+
+
+def test_lambda_is_held_where_the_problem_asks_for_it() -> None:
+    problem = Registry.load().get("problems", "toy_ipm").load()()
+    solver = small("gauss_newton")
+    state = solver.init(problem, 0, "cpu")
+    for _ in range(3):
+        state = solver.step(problem, state)
+    assert state.theta[-1].item() == problem.bracket.guess
+    assert not state.formed
+
+
+def test_adam_takes_the_steps_of_torch_optim() -> None:
+    problem, solver = Burgers(), Adam(AdamConfig(hidden="6x5", points=60, resample=10**6, learning_rate=0.01))
+    state = solver.init(problem, 0, "cpu")
+    theta = state.theta.clone().requires_grad_()
+    optimiser = torch.optim.Adam([theta], lr=0.01)
+    ansatz = solver.ansatz(problem)
+    for _ in range(5):
+        state = solver.step(problem, state)
+        optimiser.zero_grad()
+        ansatz.residual(theta, state.points).square().mean().backward()
+        optimiser.step()
+    assert torch.equal(state.theta, theta.detach())
+
+
+# -- states ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_restored_state_continues_bit_for_bit(name: str) -> None:
+    problem, solver = Burgers(), small(name)
+    state = solver.init(problem, 3, "cpu")
+    for _ in range(4):
+        state = solver.step(problem, state)
+    copy = type(state).from_tensors(state.to_tensors(), "cpu")
+    for _ in range(7):
+        state, copy = solver.step(problem, state), solver.step(problem, copy)
+    for f in fields(state):
+        a, b = getattr(state, f.name), getattr(copy, f.name)
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_step_leaves_the_state_before_it_as_it_was(name: str) -> None:
+    problem, solver = Burgers(), small(name)
+    state = solver.init(problem, 3, "cpu")
+    before = state.to_tensors()
+    solver.step(problem, state)
+    after = state.to_tensors()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_equal_seeds_start_equally_and_others_do_not(name: str) -> None:
+    problem, solver = Burgers(), small(name)
+    one, two, other = (solver.init(problem, seed, "cpu") for seed in (1, 1, 2))
+    assert torch.equal(one.theta, two.theta)
+    assert not torch.equal(one.theta, other.theta)
+
+
+def test_both_solvers_start_from_the_same_network_and_points() -> None:
+    problem = Burgers()
+    one, two = (small(name).init(problem, 1, "cpu") for name in ("gauss_newton", "adam"))
+    assert torch.equal(one.theta, two.theta)
+    assert torch.equal(one.points, two.points)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_profile_restored_from_its_tensors_is_the_same(name: str) -> None:
+    problem, solver = Burgers(), small(name)
+    profile = solver.profile(problem, solver.init(problem, 0, "cpu"))
+    again = solver.restore(problem, profile.lam, profile.tensors())
+    x = problem.evaluation()
+    assert again.lam == profile.lam
+    assert torch.equal(again.fields(x)["W"], profile.fields(x)["W"])
+
+
+def test_a_state_refuses_the_fields_of_another() -> None:
+    tensors = State().to_tensors()
+    tensors["momentum"] = torch.zeros(3)
+    with pytest.raises(CheckpointError, match="momentum"):
+        State.from_tensors(tensors, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("problem", ["burgers", "toy_ipm"])
+def test_gauss_newton_on_the_gpu_takes_the_same_steps_to_rounding(problem: str) -> None:
+    problem, solver = Registry.load().get("problems", problem).load()(), small("gauss_newton")
+    cpu, gpu = solver.init(problem, 0, "cpu"), solver.init(problem, 0, "cuda")
+    for _ in range(3):
+        cpu, gpu = solver.step(problem, cpu), solver.step(problem, gpu)
+    assert gpu.theta.is_cuda
+    assert torch.allclose(cpu.theta, gpu.theta.cpu(), rtol=1e-6, atol=1e-8)

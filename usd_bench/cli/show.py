@@ -1,0 +1,84 @@
+"""``usd-bench show RUN``: one run, in numbers and as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usd_bench.cli.common import (
+    json_option,
+    load_registry,
+    out_option,
+    plain,
+    plugins_option,
+    print_json,
+    print_rows,
+    selector,
+    warn,
+)
+from usd_bench.errors import UsdBenchError
+
+
+@click.command("show")
+@click.argument("run")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Picture.  [default: among the artifacts]")
+@json_option
+@out_option
+@plugins_option
+def command(run: str, png: Path | None, as_json: bool, out: Path, plugin_dirs: tuple[Path, ...]) -> None:
+    """Show RUN, given by the first letters of its id: every column, and a picture of fields and convergence.
+
+    \b
+    usd-bench show 3c359384
+    usd-bench show 3c35 --png profile.png
+    """
+    from usd_bench.store.reader import find_run, read
+
+    row = plain(find_run(out, run))
+    if as_json:
+        print_json(row)
+        return
+    _, warnings = read(out, "runs")
+    warn(warnings)
+    rows = [{"column": key, "value": _text(key, value)} for key, value in row.items()]
+    print_rows(rows, {"column": lambda r: r["column"], "value": lambda r: r["value"]})
+    try:
+        path = _picture(row, out, png, plugin_dirs)
+    except UsdBenchError as error:
+        warn([f"no picture: {error}"])
+    else:
+        click.echo(f"\npicture  {path}")
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _picture(row: dict[str, Any], out: Path, png: Path | None, plugin_dirs: tuple[Path, ...]) -> Path:
+    registry = load_registry(plugin_dirs)
+
+    from usd_bench.profile import on_grid
+    from usd_bench.report.figures import run_figure
+    from usd_bench.run.checkpoint import read_tensors
+    from usd_bench.run.plan import build_problem, build_solver
+    from usd_bench.selectors import Selection
+    from usd_bench.store.reader import read
+
+    folder = out / "artifacts" / row["run_id"]
+    problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
+    solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
+    header, tensors = read_tensors(folder / "profile.safetensors", "profile")
+    profile = solver.restore(problem, header["lam"], tensors)
+    trace, _ = read(out, "trace")
+    axes = problem.grid(max(64, problem.recommended.grid))
+    path = png or folder / "run.png"
+    what = f"{selector(row['problem'], json.loads(row['parameters']))} · {row['solver']} · seed {row['seed']}"
+    title = f"{what} · {row['status']} · λ = {row['lam']:.10f}"
+    mine = trace[trace["run_id"] == row["run_id"]].sort_values("iteration")
+    run_figure(path, title, mine, row["lam_ref"], problem.coords, axes, on_grid(profile, axes))
+    return path

@@ -1,0 +1,61 @@
+"""Figures of one run: its convergence from the trace, its fields from the stored profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from usd_bench.store.files import write_atomically
+
+
+def run_figure(
+    path: Path,
+    title: str,
+    trace: pd.DataFrame,
+    lam_ref: float | None,
+    coords: tuple[str, ...],
+    axes: tuple[Tensor, ...],
+    fields: dict[str, Tensor],
+) -> None:
+    """Write a PNG: residual and λ error against iterations, then each field on the grid (1-D or 2-D)."""
+    from io import BytesIO
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 1 + len(fields), figsize=(5 * (1 + len(fields)), 4), layout="constrained")
+    figure.suptitle(title)
+    panels = panels if len(fields) else [panels]
+    _convergence(panels[0], trace, lam_ref)
+    for panel, (name, values) in zip(panels[1:], fields.items(), strict=True):
+        panel.set_title(name)
+        panel.set_xlabel(coords[0])
+        if len(axes) == 1:
+            panel.plot(axes[0].numpy(), values.numpy())
+        else:
+            panel.set_ylabel(coords[1])
+            mesh = panel.pcolormesh(axes[0].numpy(), axes[1].numpy(), values.numpy().T, shading="gouraud")
+            figure.colorbar(mesh, ax=panel)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def _convergence(panel: Any, trace: pd.DataFrame, lam_ref: float | None) -> None:
+    panel.set_title("convergence")
+    panel.set_xlabel("iteration")
+    panel.set_yscale("log")
+    panel.plot(trace["iteration"], trace["res_max"], label="res_max")
+    panel.plot(trace["iteration"], trace["res_l2"], label="res_l2")
+    if lam_ref is not None:
+        panel.plot(trace["iteration"], (trace["lam"] - lam_ref).abs(), label="|λ - λ_ref|")
+    if trace["err_max"].notna().any():
+        panel.plot(trace["iteration"], trace["err_max"], label="err_max")
+    panel.grid(alpha=0.3)
+    panel.legend()
