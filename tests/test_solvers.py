@@ -18,7 +18,7 @@ from usd_problems.burgers import Burgers
 from usd_solvers.adam import Adam, AdamConfig
 from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
 from usd_solvers.least_squares.gain import Damping, judge
-from usd_solvers.least_squares.normal import DampedNormalEquations
+from usd_solvers.least_squares.normal import FLOOR, DampedNormalEquations
 
 SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
 F64 = torch.float64
@@ -47,6 +47,7 @@ def test_damped_equations_equal_the_stacked_least_squares_problem(seed: int, exp
     system = DampedNormalEquations(jacobian, damping)
     d = -system.solve(jacobian.T @ r)
     D = jacobian.norm(dim=0)
+    D = torch.maximum(D, math.sqrt(FLOOR) * D.max())
     stacked = torch.cat([jacobian / D, damping.sqrt() * torch.eye(8, dtype=F64)])
     rhs = torch.cat([-r, torch.zeros(8, dtype=F64)])
     expected = torch.linalg.lstsq(stacked, rhs, driver="gelsd").solution / D

@@ -35,7 +35,8 @@ class DampedNormalEquations:
 
     def length(self, d: Tensor) -> Tensor:
         """‖D d‖: the length of a step in units of what each parameter changes."""
-        return (d / self.inverse_scale).norm()
+        length: Tensor = (d / self.inverse_scale).norm()
+        return length
 
     def predicted_decrease(self, d: Tensor, gradient: Tensor) -> Tensor:
         """‖r‖² - ‖r + J d‖² from the Gram matrix, with ``gradient`` = Jᵀ r."""
