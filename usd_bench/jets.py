@@ -116,7 +116,7 @@ class Jet:
         """The same function with fewer channels."""
         if channels == self.channels:
             return self
-        return Jet(self.data[self.channels.positions(channels)], channels)
+        return Jet(take(self.data, self.channels, channels), channels)
 
     def named(self, field: str) -> dict[str, Tensor]:
         """``{"T": ..., "T_s": ...}``: the channels under the names that equations use."""
@@ -200,6 +200,14 @@ class Jet:
 
     # ``torch.exp(jet)`` and friends would silently drop the derivatives, so the functions are methods only,
     # with the names that tensors have too: one formula serves values and jets.
+
+
+def take(data: Tensor, channels: Channels, wanted: Channels) -> Tensor:
+    """Of jet data (channels, ...), the channels that are wanted; they must be among them."""
+    if wanted == channels:
+        return data
+    # Stacked slices: indexing with a list would copy the list to the device and wait for it.
+    return torch.stack([data[c] for c in channels.positions(wanted)])
 
 
 def equation_namespace(jets: Mapping[str, Jet]) -> SimpleNamespace:

@@ -79,11 +79,13 @@ class Registry:
     plugins: list[Plugin] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    strict: bool = False
+    """Whether a broken plugin is an error rather than a warning."""
 
     @classmethod
     def load(cls, plugin_dirs: Iterable[Path] = (), environ: Mapping[str, str] = os.environ) -> Registry:
         """Find and load every plugin. Never raises for a broken one: see ``check``."""
-        registry = cls()
+        registry = cls(strict=environ.get("USD_BENCH_STRICT_PLUGINS", "") not in ("", "0"))
         allowed = _allowed(environ)
         for point in sorted(entry_points(group=hookspecs.GROUP), key=lambda p: (not _built_in(p), p.name)):
             plugin = Plugin(point.name, point.dist.name if point.dist else "?", _version(point), point.module)
@@ -95,10 +97,7 @@ class Registry:
             for path in _plugin_files(directory):
                 plugin = Plugin(path.stem, str(path), "", path.stem, explicit=True)
                 registry._add(plugin, lambda path=path: _import_file(path))  # type: ignore[misc]  # bound at once
-        registry._strict = environ.get("USD_BENCH_STRICT_PLUGINS", "") not in ("", "0")
         return registry
-
-    _strict: bool = False
 
     def check(self) -> list[str]:
         """Raise ``PluginError`` for what must stop a command; return warnings for the rest."""
@@ -108,7 +107,7 @@ class Registry:
         for plugin in self.plugins:
             if plugin.state == "failed":
                 message = f"plugin {plugin} was skipped: {plugin.reason}"
-                if plugin.explicit or self._strict:
+                if plugin.explicit or self.strict:
                     raise PluginError(message)
                 warnings.append(message)
         return warnings

@@ -127,7 +127,7 @@ class ToyIPM(IPM):
     """The same equation as ``ipm``, sized for a laptop: fewer points, smaller networks, a budget of minutes."""
 
     recommended: ClassVar[Recommended] = Recommended(
-        points=1500, hidden=(12, 12, 12), until={"res_max": 2e-5}, max_time=150.0, grid=32
+        points=1500, hidden=(12, 12, 12), until={"res_max": 1e-5}, max_time=150.0, grid=32
     )
 
 

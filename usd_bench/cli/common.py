@@ -41,17 +41,32 @@ def warn(messages: Iterable[str]) -> None:
         click.echo(f"Warning: {message}", err=True)
 
 
-def print_rows(rows: Sequence[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
-    """A table on standard output: a title and a formatter per column."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in columns:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(show(row) for show in columns.values()))
+def print_rows(
+    rows: Sequence[dict[str, Any]],
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    spare: Sequence[str] = (),
+) -> None:
+    """A table on standard output: a title and a formatter per column.
+
+    On a terminal that is too narrow, columns are left out in the order of ``spare``; a pipe gets them all.
+    """
+    cells = {title: [show(row) for row in rows] for title, show in columns.items()}
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a pipe or a file has no width; cut nothing
-        console.width = 240
-    console.print(table)
+    if console.is_terminal:
+        for title in spare:
+            if sum(max(map(len, [t, *column])) + 2 for t, column in cells.items()) - 2 > console.width:
+                del cells[title]
+    else:
+        console.width = 1000
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in cells:
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def print_json(value: Any) -> None:
@@ -103,6 +118,7 @@ def print_runs(rows: Sequence[dict[str, Any]]) -> None:
             "iter": lambda r: number(r["iterations"], "d"),
             "solve s": lambda r: number(r["time_solve_s"], ".1f"),
         },
+        spare=("err_max", "iter", "run", "digits", "solve s"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress of a run: live bars on a terminal, plain lines elsewhere, nothing when quiet. All on standard error."""
+"""Progress of a run: live lines on a terminal, plain lines elsewhere, nothing when quiet. All on standard error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from usd_bench.run.budget import Budget
 from usd_bench.run.executor import Event
@@ -30,43 +31,46 @@ def display(total: int, quiet: bool) -> Iterator[Display]:
     if quiet:
         yield lambda event: None
     elif console.is_terminal:
-        with _bars(console) as progress:
-            yield _Bars(progress, total)
+        with _live(console) as progress:
+            yield _Live(progress, total)
     else:
         yield _Lines(console, total)
 
 
-def _bars(console: Console) -> Progress:
+def _live(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
         console=console,
+        expand=True,
     )
 
 
-class _Bars:
-    """A bar for all jobs, and one for each that runs, filled by the share of its budget that is spent."""
+class _Live:
+    """A line for all jobs, and a live one for each that runs."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
-        self._all = progress.add_task(f"{total} runs", total=total, note="")
+        self._all = progress.add_task(f"0 of {total} runs", note="")
+        self._total = total
+        self._done = 0
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
         key = event.job.run_id
         if event.kind == "started":
-            self._tasks[key] = self._progress.add_task(event.job.label, total=1.0, note="")
+            self._tasks[key] = self._progress.add_task(event.job.label, note="")
         elif event.kind == "evaluation" and key in self._tasks:
-            share, left = spent(event.job.budget, event.data["row"])
-            note = f"{numbers(event.data['row'])}, at most {left} left"
-            self._progress.update(self._tasks[key], completed=share, note=note)
+            row = event.data["row"]
+            note = f"it {row['iteration']}  λ {row['lam']:.6f}  res {row['res_max']:.1e}"
+            self._progress.update(self._tasks[key], note=f"{note}  {left(event.job.budget, row)} left")
         elif event.kind == "done":
-            self._progress.console.print(_ending(event))
+            self._done += 1
+            self._progress.console.print(_ending(event), soft_wrap=True)
             if key in self._tasks:
                 self._progress.remove_task(self._tasks.pop(key))
-            self._progress.advance(self._all)
+            self._progress.update(self._all, description=f"{self._done} of {self._total} runs")
 
 
 class _Lines:
@@ -85,8 +89,9 @@ class _Lines:
             self._print(f"start  {event.job.label}")
         elif event.kind == "evaluation" and now - self._last.get(key, now) >= EVERY:
             self._last[key] = now
-            _, left = spent(event.job.budget, event.data["row"])
-            self._print(f"       {event.job.label}: {numbers(event.data['row'])}, at most {left} left")
+            row = event.data["row"]
+            numbers = f"iteration {row['iteration']}, λ = {row['lam']:.8f}, res_max = {row['res_max']:.1e}"
+            self._print(f"       {event.job.label}: {numbers}, at most {left(event.job.budget, row)} left")
         elif event.kind == "done":
             self._done += 1
             self._print(f"{self._done}/{self._total}    {_ending(event)}")
@@ -99,19 +104,11 @@ def _ending(event: Event) -> str:
     return f"{event.data['status']}: {event.job.label} ({event.data['reason']})"
 
 
-def numbers(row: dict[str, Any]) -> str:
-    """Iteration, λ and residual of an evaluation."""
-    return f"iteration {row['iteration']}, λ = {row['lam']:.8f}, res_max = {row['res_max']:.1e}"
-
-
-def spent(budget: Budget, row: dict[str, Any]) -> tuple[float, str]:
-    """Share of the budget that is spent, and the most time that is left, as ``1:05``."""
-    share = row["time_solve_s"] / budget.max_time if budget.max_time else 1.0
-    left = budget.max_time - row["time_solve_s"]
-    if budget.max_iter:
-        by_iterations = row["iteration"] / budget.max_iter
-        if row["iteration"]:
-            left = min(left, row["time_solve_s"] * (budget.max_iter / row["iteration"] - 1))
-        share = max(share, by_iterations)
-    minutes, seconds = divmod(max(0, round(left)), 60)
-    return min(share, 1.0), f"{minutes}:{seconds:02d}"
+def left(budget: Budget, row: dict[str, Any]) -> str:
+    """The most time that is left, as ``1:05``: by the clock, or by the iterations at the rate so far."""
+    solved, iteration = row["time_solve_s"], row["iteration"]
+    seconds = budget.max_time - solved
+    if budget.max_iter and iteration:
+        seconds = min(seconds, solved * (budget.max_iter / iteration - 1))
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02d}"

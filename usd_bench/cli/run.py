@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
-    help="Seconds beyond --max-time before a job that does not answer is killed.",
+    help="Seconds of silence beyond --max-time before a job is killed.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads per run.  [default: cores ÷ jobs]")
@@ -109,7 +109,7 @@ def command(
     from usd_bench.store.reader import FAILED, read, statuses
 
     _check_device(device)
-    limits = Limits(max_iter, max_time, None if until is None else parse_until(until), eval_every, grace)
+    limits = Limits(max_iter, max_time, None if until is None else parse_until(until), eval_every)
     planned = plan(registry, ",".join(problems), ",".join(solvers), range(seed, seed + seeds), limits, device)
     if resume is not None:
         planned = _resumed(planned, resume)
@@ -131,6 +131,7 @@ def command(
                 out,
                 parallel=jobs,
                 threads=threads or max(1, cores() // jobs),
+                grace=grace,
                 plugin_dirs=plugin_dirs,
                 resume=resume,
                 on_event=show,

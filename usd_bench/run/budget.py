@@ -13,15 +13,14 @@ from usd_bench.metrics import Metric
 @dataclass(frozen=True)
 class Budget:
     """``max_iter``: iterations, or None for no limit. ``max_time``: seconds inside the solver; evaluation is not
-    counted. ``until``: metric targets, all of which must hold for ``converged``. ``grace``: seconds beyond
-    ``max_time`` after which a job that does not answer is killed.
+    counted. ``until``: metric targets, all of which must hold for ``converged``. ``eval_every``: iterations
+    between two measurements, at which targets are checked.
     """
 
     max_iter: int | None
     max_time: float
     until: Mapping[str, float]
     eval_every: int
-    grace: float = 10.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"until": dict(self.until)}

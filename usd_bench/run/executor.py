@@ -52,16 +52,19 @@ class _Worker:
     outcome: Outcome = field(default_factory=Outcome)
     began: float = field(default_factory=time.monotonic)
     solving_since: float | None = None
+    heard: float = field(default_factory=time.monotonic)
+    longest_silence: float = 0.0
+    """Between two evaluations so far: what this job's iterations take, so that slow is not mistaken for hung."""
     ended_by_us: tuple[str, str] | None = None
     """Status and reason, when the parent killed it."""
 
-    def deadline(self) -> float:
-        """When to stop waiting: solver budget, evaluation so far and grace after the start of solving."""
+    def deadline(self, grace: float) -> float:
+        """When to stop waiting: the budget is over, and the job has been silent for longer than it ever was."""
         if self.solving_since is None:
             return self.began + SETUP_LIMIT
         evaluated = float(self.outcome.trace[-1]["time_eval_s"]) if self.outcome.trace else 0.0
-        budget = self.job.budget
-        return self.solving_since + budget.max_time + 2 * evaluated + budget.grace
+        budget_over = self.solving_since + self.job.budget.max_time + evaluated
+        return max(budget_over, self.heard + 2 * self.longest_silence) + grace
 
 
 def execute(
@@ -70,6 +73,7 @@ def execute(
     *,
     parallel: int,
     threads: int,
+    grace: float = 10.0,
     plugin_dirs: Sequence[Path] = (),
     resume: Path | None = None,
     on_event: Callable[[Event], None],
@@ -101,8 +105,8 @@ def execute(
                 running[worker.process.pid] = worker
             now = time.monotonic()
             for worker in running.values():
-                if now > worker.deadline() and worker.ended_by_us is None:
-                    _kill(worker, "timeout", _timeout_reason(worker))
+                if now > worker.deadline(grace) and worker.ended_by_us is None:
+                    _kill(worker, "timeout", _timeout_reason(worker, now))
             try:
                 pid, line = events.get(timeout=0.2)
             except queue.Empty:
@@ -171,10 +175,13 @@ def _hear(worker: _Worker, message: dict[str, Any], on_event: Callable[[Event], 
     if kind == "refused":
         raise StoreError(message["reason"])
     if kind == "started":
-        worker.solving_since = time.monotonic()
+        worker.solving_since = worker.heard = time.monotonic()
         outcome.time_setup = message["time_setup"]
         worker.setting.device_name, worker.setting.lam_ref = message["device_name"], message["lam_ref"]
     elif kind == "evaluation":
+        now = time.monotonic()
+        worker.longest_silence = max(worker.longest_silence, now - worker.heard)
+        worker.heard = now
         outcome.trace.append(message["row"])
         outcome.iterations = message["row"]["iteration"]
         worker.setting.dtype = message["dtype"]
@@ -207,11 +214,11 @@ def _cause_of_death(code: int, log: Path) -> tuple[str, str]:
     return "error", f"the worker exited with code {code} and stored nothing; see {log}"
 
 
-def _timeout_reason(worker: _Worker) -> str:
+def _timeout_reason(worker: _Worker, now: float) -> str:
     if worker.solving_since is None:
-        return f"no sign of life {SETUP_LIMIT:g} s after the start"
-    budget = worker.job.budget
-    return f"no answer {budget.grace:g} s after the solver's {budget.max_time:g} s were over; killed"
+        return f"no sign of life {SETUP_LIMIT:g} s after the start; killed"
+    silence, limit = now - worker.heard, worker.job.budget.max_time
+    return f"no answer for {silence:.0f} s, with the solver's {limit:g} s over; killed"
 
 
 def _say_stop(worker: _Worker) -> None:

@@ -54,7 +54,6 @@ class Limits:
     max_time: float | None = None
     until: dict[str, float] | None = None
     eval_every: int | None = None
-    grace: float = 10.0
 
 
 def plan(
@@ -110,14 +109,11 @@ def build_solver(registry: Registry, selection: Selection) -> Solver:
 
 def _budget(problem: Problem, solver: Solver, limits: Limits) -> Budget:
     recommended = problem.recommended
-    # An iteration limit alone is a whole budget: the recommended time would make it depend on the machine.
-    max_time = limits.max_time if limits.max_time is not None else recommended.max_time
     return Budget(
         max_iter=limits.max_iter,
-        max_time=max_time,
+        max_time=recommended.max_time if limits.max_time is None else limits.max_time,
         until=dict(recommended.until if limits.until is None else limits.until),
         eval_every=limits.eval_every or solver.eval_every,
-        grace=limits.grace,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from usd_bench.jets import Channels, Jet, equation_namespace
+from usd_bench.jets import Channels, Jet, equation_namespace, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_solvers.pinn.network import Network, Trace
@@ -125,8 +125,7 @@ class Ansatz:
 
     def _own(self, features: Tensor, name: str) -> Tensor:
         """Of feature jets with every channel, those that a field needs."""
-        every, channels = self.problem.all_channels, self.problem.channels[name]
-        return features if channels == every else features[every.positions(channels)]
+        return take(features, self.problem.all_channels, self.problem.channels[name])
 
     def _equations(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
         problem = self.problem

@@ -1,0 +1,46 @@
+"""Fill the generated parts of the docs from the code: ``python docs/generate.py``; ``--check`` only compares."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from usd_bench.store.schema import KINDS
+
+HERE = Path(__file__).parent
+
+
+def columns(kind: str) -> str:
+    """The columns of a kind of row as a Markdown table."""
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for field in KINDS[kind]:
+        lines.append(f"| `{field.name}` | {field.type} | {field.metadata[b'about'].decode()} |")
+    return "\n".join(lines)
+
+
+def generated(text: str) -> str:
+    """The text with every generated part as it should be."""
+    return re.sub(
+        r"<!-- columns: (\w+) -->\n.*?<!-- end -->",
+        lambda match: f"<!-- columns: {match[1]} -->\n{columns(match[1])}\n<!-- end -->",
+        text,
+        flags=re.S,
+    )
+
+
+def main() -> int:
+    stale = []
+    for path in sorted(HERE.rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if generated(text) != text:
+            stale.append(path)
+            if "--check" not in sys.argv:
+                path.write_text(generated(text), encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(HERE.parent)} {'is stale' if '--check' in sys.argv else 'written'}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

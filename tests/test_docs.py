@@ -1,0 +1,58 @@
+"""The docs say what the code does: commands, hooks, columns, and code that runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from usd_bench import hookspecs
+from usd_bench.registry import KINDS
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    for command in ("make quick", "make test"):
+        assert f"\n    {command}" in readme
+        assert f"\n{command} " in ci
+
+
+def test_every_hook_is_documented_and_shows_an_example() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    for kind in KINDS:
+        hook = getattr(hookspecs, f"register_{kind}")
+        assert f"`{hook.__name__}`" in page
+        assert 'register("' in hook.__doc__
+
+
+def test_the_solver_of_the_plugin_page_runs(cli, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    source = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    (tmp_path / "my_plugins").mkdir()
+    (tmp_path / "my_plugins" / "random_search.py").write_text(source, encoding="utf-8")
+    command = re.search(r"    usd-bench (run .*random_search.*)", page)[1].split()
+    done = cli(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["solver"], row["status"]) for row in rows] == [("random_search", "budget"), ("gauss_newton", "budget")]
+    assert rows[0]["res_max"] > rows[1]["res_max"]
+    shown = cli("show", rows[0]["run_id"], "--plugins-dir", "my_plugins")
+    assert "picture" in shown.stdout
+
+
+def test_every_file_the_readme_points_to_exists() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_changelog_names_the_version_in_the_making() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
