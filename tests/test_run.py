@@ -174,6 +174,22 @@ def test_an_unsupported_pairing_is_a_row_with_its_reason(rows) -> None:
     assert (row["status"], row["reason"], row["res_max"]) == ("unsupported", "it wants a different world", None)
 
 
+def test_a_tracker_that_fails_is_logged_and_stops_nothing(rows, tmp_path: Path) -> None:
+    (row,) = rows(*ODD, "-s", "off")
+    assert (row["status"], row["iterations"]) == ("budget", 6)
+    folder = tmp_path / "results" / "artifacts" / row["run_id"]
+    log = (folder / "worker.log").read_text()
+    assert "tracker BadTracker dropped: OSError: the tracking server is on fire" in log
+    assert "tracker unborn_tracker dropped: OSError: no such server" in log
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 8  # a header and seven evaluations
+
+
+def test_a_metric_of_a_plugin_is_measured_stored_and_a_target(rows) -> None:
+    (row,) = rows(*ODD, "-s", "off", "--until", "lam_twice=0.95")
+    assert row["status"] == "converged"
+    assert json.loads(row["metrics"]) == {"lam_twice": 0.9}
+
+
 def test_killed_runs_are_repeated_others_only_when_asked(cli) -> None:
     command = ("run", *ODD, "-s", "dying,raising,exact")
     assert cli(*command).returncode == 1

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -96,7 +97,7 @@ class Registry:
         for directory in plugin_dirs:
             for path in _plugin_files(directory):
                 plugin = Plugin(path.stem, str(path), "", path.stem, explicit=True)
-                registry._add(plugin, lambda path=path: _import_file(path))  # type: ignore[misc]  # bound at once
+                registry._add(plugin, partial(_import_file, path))
         return registry
 
     def check(self) -> list[str]:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from usd_bench.hookspecs import hookimpl
+from usd_bench.metrics import Metric
 from usd_bench.profile import FunctionProfile
 from usd_bench.solver import Solver, SolverConfig, State
+from usd_bench.tracking import Tracker
 
 
 class Exact(Solver):
@@ -131,7 +133,41 @@ class Slow(Off):
         return super().step(problem, state)
 
 
+class BadTracker(Tracker):
+    """Raises at the second evaluation."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.seen = 0
+
+    def log(self, row):
+        self.seen += 1
+        if self.seen == 2:
+            raise OSError("the tracking server is on fire")
+
+
+class UnbornTracker(Tracker):
+    """Raises when it is made."""
+
+    def __init__(self, folder):
+        raise OSError("no such server")
+
+    def log(self, row):
+        pass
+
+
+@hookimpl
+def register_trackers(register):
+    register("bad_tracker", BadTracker)
+    register("unborn_tracker", UnbornTracker)
+
+
+@hookimpl
+def register_metrics(register):
+    register("lam_twice", Metric("lam_twice", "lower", lambda m: 2 * m.lam), summary="a metric of a plugin")
+
+
 @hookimpl
 def register_solvers(register):
-    for cls in (Exact, Liar, Zero, Detached, NotANumber, Hanging, Raising, Dying, Exiting, Picky, Slow):
+    for cls in (Exact, Off, Liar, Zero, Detached, NotANumber, Hanging, Raising, Dying, Exiting, Picky, Slow):
         register(cls.__name__.lower(), cls, summary=cls.__doc__)

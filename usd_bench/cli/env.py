@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
 from usd_bench.cli.common import json_option, print_json, print_rows
@@ -23,4 +25,4 @@ def command(as_json: bool) -> None:
         print_json(shown)
     else:
         rows = [{"what": key, "value": value} for key, value in shown.items()]
-        print_rows(rows, {"what": lambda row: row["what"], "value": lambda row: row["value"]})
+        print_rows(rows, {"what": itemgetter("what"), "value": itemgetter("value")})

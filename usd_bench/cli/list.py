@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def _entries(kind: Kind, plugin_dirs: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, {key: lambda row, key=key: row[key] for key in ("name", "summary", "provider")})  # type: ignore[misc]
+        print_rows(rows, {key: itemgetter(key) for key in ("name", "summary", "provider")})
 
 
 @command.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def list_plugins(as_json: bool, plugin_dirs: tuple[Path, ...]) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, {k: lambda r, k=k: r[k] for k in ("plugin", "origin", "state", "provides")})  # type: ignore[misc]
+        print_rows(rows, {key: itemgetter(key) for key in ("plugin", "origin", "state", "provides")})
 
 
 @command.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def command(run: str, png: Path | None, as_json: bool, out: Path, plugin_dirs: t
     _, warnings = read(out, "runs")
     warn(warnings)
     rows = [{"column": key, "value": _text(key, value)} for key, value in row.items()]
-    print_rows(rows, {"column": lambda r: r["column"], "value": lambda r: r["value"]})
+    print_rows(rows, {"column": itemgetter("column"), "value": itemgetter("value")})
     try:
         path = _picture(row, out, png, plugin_dirs)
     except UsdBenchError as error:

@@ -155,6 +155,7 @@ def _start(
         "out": str(out.resolve()),
         "threads": threads,
         "plugin_dirs": [str(d.resolve()) for d in plugin_dirs],
+        "started": time.time(),
         "resume": None if resume is None else str(resume.resolve()),
     }
     _write(process, json.dumps(request))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class Ansatz:
                 at_pin = theta.new_empty(1, 1, network.size)
                 one = theta.new_ones(1, 1, 1)
                 by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
-                slope_of_pin = _slope(lambda value, name=name: self._pin_features(name, value), lam)  # type: ignore[misc]
+                slope_of_pin = _slope(partial(self._pin_features, name), lam)
                 block -= seed[:, 0, :, None] * at_pin
                 lam_column -= seed[:, 0] * (by_pin_features * slope_of_pin).sum()
         jacobian[..., -1] = lam_column
