@@ -81,6 +81,25 @@ def test_a_field_with_made_up_derivatives_is_refused() -> None:
         measure(Burgers(), FunctionProfile(0.5, lambda x: {"W": Lie.apply(x[:, 0])}))
 
 
+def test_pieces_of_different_solutions_are_caught_between_the_points() -> None:
+    """Shifted in s, the exact profile still solves the equation; joined to itself it has no residual anywhere."""
+    exact = Burgers().reference().fields
+
+    def joined(x: Tensor) -> dict[str, Tensor]:
+        far = x[:, :1] > 0.00371
+        return {"W": torch.where(far[:, 0], exact(x + 0.2)["W"] * math.exp(0.4), exact(x)["W"])}
+
+    values = compute(METRICS.values(), measure(Burgers(), FunctionProfile(0.5, joined)))
+    assert values["res_max"] < 1e-12
+    assert values["cond_max"] > 1e-3
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_a_smooth_profile_is_continuous_to_rounding(order: int) -> None:
+    problem = Burgers(order=order)
+    assert measure(problem, problem.reference()).conditions["fields are continuous"] < 1e-13
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

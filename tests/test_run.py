@@ -106,7 +106,8 @@ def test_a_time_budget_counts_solver_seconds(rows) -> None:
     (row,) = rows("-p", "burgers", "-s", "adam[points=50]", "--max-time", "0.5")
     assert row["status"] == "budget"
     assert "0.5 s of solver time" in row["reason"]
-    assert 0.5 <= row["time_solve_s"] < 2
+    assert row["time_solve_s"] >= 0.5
+    assert row["iterations"] > 0
 
 
 # -- solvers that misbehave --------------------------------------------------------------------------------------------
@@ -144,9 +145,7 @@ def test_nan_is_stored_as_diverged_with_the_last_good_numbers(rows, tmp_path: Pa
 
 
 def test_a_hung_job_is_killed_and_stored_as_timeout_with_what_was_measured(rows) -> None:
-    began = time.monotonic()
     (row,) = rows(*ODD, "-s", "hanging", "--max-time", "1", "--grace", "1")
-    assert time.monotonic() - began < 60
     assert (row["status"], row["iterations"], row["lam"]) == ("timeout", 2, 0.45)
     assert "no answer" in row["reason"]
 
@@ -167,6 +166,12 @@ def test_a_worker_that_dies_or_leaves_becomes_a_row(rows) -> None:
     assert "SIGKILL" in died["reason"]
     assert left["status"] == "error"
     assert "code 7" in left["reason"]
+
+
+def test_a_solver_is_never_given_the_held_out_points(rows) -> None:
+    (row,) = rows(*ODD, "-s", "peeking")
+    assert row["status"] == "error"
+    assert "held-out points are the harness's own" in row["reason"]
 
 
 def test_an_unsupported_pairing_is_a_row_with_its_reason(rows) -> None:

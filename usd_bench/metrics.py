@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from usd_bench.errors import MeasurementError
-from usd_bench.jets import Jet, differentiate, equation_namespace
+from usd_bench.jets import Channels, Jet, differentiate, equation_namespace
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 
@@ -25,6 +26,12 @@ CHUNK = 8192
 
 PROBES = 16
 """Points at which derivatives are checked against differences."""
+
+SEGMENTS, NODES = 64, 12
+"""Pieces of each line along which continuity is measured, and Gauss nodes on each."""
+
+LINES = (0.05, 0.35, 0.65, 0.95)
+"""In more than one dimension: where the lines lie, as fractions of the other coordinates' ranges."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Measurement:
     raw: Tensor
     """Residual, (equations, M)."""
     conditions: dict[str, float]
-    """Largest error of each side condition."""
+    """Largest error of each side condition, and of continuity."""
     values: dict[str, Tensor] = field(repr=False)
     """Field values at the held-out points, (M,) each."""
 
@@ -87,6 +94,7 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
         u = _jets(problem, profile, condition.at)
         error = condition.error(equation_namespace(u), problem.points(condition.at), lam)
         conditions[condition.name] = float(error.detach().abs().max())
+    conditions["fields are continuous"] = _largest_jump(problem, profile)
     return Measurement(
         problem,
         profile,
@@ -147,6 +155,36 @@ def _check_derivatives(problem: Problem, profile: Profile, step: float = 1e-3, t
                     f"field {name!r}: its derivative {jet.channels.names[channel]!r} by autograd disagrees with "
                     "differences of its values; Profile.fields must be differentiable twice with torch.autograd"
                 )
+
+
+def _largest_jump(problem: Problem, profile: Profile) -> float:
+    """The largest gap between a field's change over a segment and the integral of its derivative there.
+
+    Pieces of different solutions have no residual on either side of a jump, and points seldom meet a jump; the
+    fundamental theorem of calculus does. Lines run through the box of the held-out points, along every coordinate.
+    """
+    every = problem.evaluation()
+    low, high = every.min(0).values, every.max(0).values
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(NODES))
+    first = Channels.of(problem.coords, problem.coords)
+    worst = 0.0
+    for axis in range(len(problem.coords)):
+        ends = torch.linspace(0, 1, SEGMENTS + 1, dtype=torch.float64)
+        half = 0.5 / SEGMENTS
+        inner = (ends[:-1, None] + half * (1 + nodes)).flatten()
+        along = torch.cat([ends, inner])
+        for fraction in LINES if len(problem.coords) > 1 else (0.0,):
+            share = torch.full((len(along), len(problem.coords)), fraction, dtype=torch.float64)
+            share[:, axis] = along
+            x = (low + (high - low) * share).requires_grad_()
+            with torch.enable_grad():
+                for value in _fields(problem, profile, x).values():
+                    jet = differentiate(value, x, first).data.detach()
+                    change = jet[0, : SEGMENTS + 1].diff()
+                    slope = jet[1 + axis, SEGMENTS + 1 :].view(SEGMENTS, NODES)
+                    integral = half * (high - low)[axis] * (slope @ weights)
+                    worst = max(worst, float((change - integral).abs().max()))
+    return worst
 
 
 def compute(metrics: Iterable[Metric], measurement: Measurement) -> dict[str, float]:

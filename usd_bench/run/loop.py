@@ -47,6 +47,7 @@ class Observer:
 
 def drive(
     problem: Problem,
+    lent: Problem,
     solver: Solver,
     budget: Budget,
     metrics: Mapping[str, Metric],
@@ -55,7 +56,10 @@ def drive(
     observer: Observer,
     outcome: Outcome,
 ) -> None:
-    """Run one pairing to its end, filling ``outcome``. Exceptions of the solver or problem pass through."""
+    """Run one pairing to its end, filling ``outcome``. Exceptions of the solver or problem pass through.
+
+    ``problem`` measures; ``lent`` is the solver's own instance of it, without the held-out points.
+    """
     clock = _Clock(device)
     state: Any = initial()
     outcome.time_setup = clock.lap()
@@ -68,7 +72,7 @@ def drive(
         stopping = observer.stop_requested()
         if n % budget.eval_every == 0 or _early(n) or at_limit or out_of_time or stopping:
             clock.lap()
-            profile = solver.profile(problem, state)
+            profile = solver.profile(lent, state)
             values = compute(metrics.values(), measure(problem, profile))
             evaluated += clock.lap()
             row = _row(profile.lam, values, state, solved, evaluated)
@@ -84,7 +88,7 @@ def drive(
             if outcome.status:
                 return
         clock.lap()
-        state = solver.step(problem, state)
+        state = solver.step(lent, state)
         solved += clock.lap()
 
 

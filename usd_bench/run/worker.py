@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from usd_bench.errors import StoreError, UsdBenchError
+from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Registry
 from usd_bench.reproducibility import derive_seed, environment, set_global_seed
@@ -110,7 +112,8 @@ def _solve(
         setting.device_name = torch.cuda.get_device_name(job.device)
     if problem.target is not None:
         setting.lam_ref = problem.target.lam
-    unsupported = solver.supports(problem)
+    lent = _without_held_out_points(build_problem(registry, Selection(job.problem, job.parameters)))
+    unsupported = solver.supports(lent)
     if unsupported is not None:
         outcome.status, outcome.reason = "unsupported", unsupported
         return
@@ -119,7 +122,7 @@ def _solve(
 
         def initial() -> Any:
             if request["resume"] is None:
-                return solver.init(problem, seed, job.device)
+                return solver.init(lent, seed, job.device)
             _, tensors = read_tensors(Path(request["resume"]), "checkpoint")
             return solver.State.from_tensors(tensors, job.device)
 
@@ -135,7 +138,19 @@ def _solve(
             tell("evaluation", row=row, best=best, dtype=setting.dtype)
 
         observer = Observer(on_start, on_evaluation, stop.is_set)
-        drive(problem, solver, job.budget, metrics, initial, job.device, observer, outcome)
+        drive(problem, lent, solver, job.budget, metrics, initial, job.device, observer, outcome)
+
+
+def _without_held_out_points(problem: Problem) -> Problem:
+    """The instance that the solver is given: its own, so that it cannot change the harness's, and without the
+    points it will be measured on.
+    """
+
+    def withheld() -> Tensor:
+        raise PermissionError("the held-out points are the harness's own; use problem.collocation")
+
+    problem.evaluation = withheld  # type: ignore[method-assign]
+    return problem
 
 
 def _peak_memory() -> float | None:

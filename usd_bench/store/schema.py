@@ -23,7 +23,7 @@ _MEASURED = (
     ("raw_max", _REAL, "largest residual, unscaled"),
     ("raw_l2", _REAL, "root mean square of the residual, unscaled"),
     ("raw_mean", _REAL, "mean absolute residual, unscaled"),
-    ("cond_max", _REAL, "largest violation of a side condition: normalisation, admissibility, wall values"),
+    ("cond_max", _REAL, "largest violation of a side condition: normalisation, admissibility, wall values, continuity"),
     ("err_l2_rel", _REAL, "relative L2 error against the exact or stored profile; null without one"),
     ("err_max", _REAL, "largest error against it, over its largest value; null without one"),
     ("metrics", _TEXT, "metrics of plugins, as JSON"),
