@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import one_line_error
+from tests.conftest import PLUGINS, one_line_error
 
 RUN = ("run", "-p", "burgers", "-s", "adam", "--max-iter", "0")
 
@@ -63,6 +63,14 @@ def test_every_command_shows_an_example_in_its_help(cli) -> None:
         ((*RUN, "--seeds", "0"), "--seeds"),
         ((*RUN, "--seeds", "many"), "--seeds"),
         ((*RUN, "--max-time", "0"), "--max-time"),
+        ((*RUN, "--max-time", "nan"), "--max-time"),
+        ((*RUN, "--max-time", "inf"), "--max-time"),
+        ((*RUN, "--grace", "nan"), "--grace"),
+        ((*RUN, "--until", "res_max=nan"), "expected metric=number"),
+        ((*RUN, "--seed", "9223372036854775808"), "--seed"),
+        ((*RUN, "--threads", "99999999999999999999"), "--threads"),
+        (("run", "-p", "burgers", "-s", "adam[learning_rate=inf]"), "finite number"),
+        (("data", "generate", "toy_ipm", "--n", "100000000"), "--n"),
         ((*RUN, "--until", "res_max"), "expected metric=number"),
         ((*RUN, "--until", "resmax=1"), "unknown metric 'resmax'; did you mean 'res_max'"),
         ((*RUN, "--device", "tpu"), "expected cpu, cuda"),
@@ -121,6 +129,101 @@ def test_an_installed_plugin_that_raises_is_a_warning_and_the_rest_works(cli, tm
     assert doctor.returncode == 1
     assert "fault    plugin sick (sick 1.0) does not load: RuntimeError: boom" in doctor.stdout
     assert "failed" in cli("plugins", "list", env=env).stdout
+
+
+BROKEN_CLASSES = """
+from usd_bench.hookspecs import hookimpl
+from usd_bench.solver import Solver, SolverConfig
+from usd_bench.metrics import Metric
+
+class Abstract(Solver):
+    pass
+
+class DictConfig(Solver):
+    Config = dict
+
+class Raising(Solver):
+    init = step = profile = restore = None
+
+    def __init__(self, config):
+        raise ValueError("not today")
+
+@hookimpl
+def register_solvers(register):
+    for cls in (Abstract, DictConfig, Raising):
+        register(cls.__name__.lower(), cls)
+    register("number", 42)
+    register("missing", "no_such_module:Thing")
+"""
+
+
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        ("abstract", "does not keep the contract: TypeError"),
+        ("dictconfig", "does not keep the contract"),
+        ("raising", "does not keep the contract: ValueError: not today"),
+        ("number", "registered as 42, which is not a Solver"),
+        ("missing", "cannot be loaded from 'no_such_module:Thing'"),
+    ],
+)
+def test_a_class_that_breaks_the_contract_is_one_line(cli, tmp_path: Path, solver: str, words: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "broken_classes.py").write_text(BROKEN_CLASSES)
+    assert words in one_line_error(cli("run", "-p", "burgers", "-s", solver, "--plugins-dir", "mine"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ('"mine", 42', "is 42, which is not a Metric"),
+        ('"lam", Metric("lam", "lower", lambda m: 0.0)', "has the name of a column"),
+        ('"run_id", Metric("run_id", "lower", lambda m: 0.0)', "has the name of a column"),
+    ],
+)
+def test_a_metric_that_is_none_or_takes_a_column_is_one_line(cli, tmp_path: Path, metric: str, words: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "broken_metric.py").write_text(
+        "from usd_bench.hookspecs import hookimpl\nfrom usd_bench.metrics import Metric\n"
+        f"@hookimpl\ndef register_metrics(register):\n    register({metric})\n"
+    )
+    assert words in one_line_error(cli(*RUN, "--plugins-dir", "mine"))
+
+
+@pytest.mark.parametrize("part", ["runs", "trace", "env", "artifacts"])
+def test_a_store_that_cannot_be_written_is_found_out_before_the_run(cli, tmp_path: Path, part: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / part).write_text("")
+    line = one_line_error(cli(*RUN))
+    assert f"cannot write to {os.path.join('results', part)}" in line
+    assert line.endswith("choose another --out")
+
+
+def test_json_is_valid_whatever_was_measured_and_integers_stay_integers(cli, tmp_path: Path) -> None:
+    cli("run", "-p", "burgers", "-s", "infinite", "--plugins-dir", str(PLUGINS), "--max-iter", "2", "-q")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    (row,) = json.loads(cli("list", "runs", "--json").stdout, parse_constant=refuse)
+    assert row["status"] == "diverged"
+    shown = json.loads(cli("show", row["run_id"], "--json").stdout, parse_constant=refuse)
+    assert shown == row
+    assert (shown["seed"], shown["iterations"]) == (0, 0)
+
+
+def test_a_failed_repeat_leaves_nothing_of_the_attempt_before(cli, tmp_path: Path) -> None:
+    command = ("run", "-p", "burgers", "-s", "flaky", "--plugins-dir", str(PLUGINS), "--max-iter", "2", "-q")
+    assert cli(*command).returncode == 0
+    (row,) = json.loads(cli("list", "runs", "--json").stdout)
+    assert "picture" in cli("show", row["run_id"], "--plugins-dir", str(PLUGINS)).stdout
+    assert cli(*command, "--force", env={"FLAKY": "1"}).returncode == 1
+    assert {p.name for p in (tmp_path / "results" / "artifacts" / row["run_id"]).iterdir()} == {
+        "metrics.csv", "worker.log",
+    }  # fmt: skip
+    shown = cli("show", row["run_id"], "--plugins-dir", str(PLUGINS))
+    assert shown.returncode == 0
+    assert "no picture" in shown.stderr
 
 
 def test_a_damaged_file_in_the_store_is_named_and_the_rest_is_shown(cli, tmp_path: Path) -> None:

@@ -52,7 +52,3 @@ def test_the_solver_of_the_plugin_page_runs(cli, tmp_path: Path) -> None:
 def test_every_file_the_readme_points_to_exists() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
-
-
-def test_the_changelog_names_the_version_in_the_making() -> None:
-    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()

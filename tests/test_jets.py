@@ -58,12 +58,26 @@ def test_a_product_of_jets_keeps_the_channels_both_know() -> None:
     assert product.channels == few
 
 
+def test_a_product_of_jets_with_different_channels_keeps_those_they_share() -> None:
+    x = torch.rand(4, 2, dtype=torch.float64)
+    one, two = Channels.of(COORDS, ("ss",)), Channels.of(COORDS, ("s", "beta"))
+    product = Jet.coordinates(x, one).s * Jet.coordinates(x, two).s
+    assert product.channels.names == ("", "s")
+    assert torch.equal(product.data[1], 2 * x[:, 0])
+
+
+def test_a_coordinate_may_begin_with_the_name_of_another() -> None:
+    assert Channels.of(("x", "xi"), ("xi", "xx")).indices == ((), (0,), (1,), (0, 0))
+
+
 def test_channels_contain_the_first_derivatives_that_second_ones_need() -> None:
     assert Channels.of(COORDS, ("betabeta",)).names == ("", "beta", "betabeta")
     assert ALL.names == ("", "s", "beta", "ss", "sbeta", "betabeta")
 
 
-@pytest.mark.parametrize(("name", "words"), [("y", "not made of"), ("sss", "order 3"), ("sx", "not made of")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("y", "not made of"), ("sss", "order 3"), ("sx", "not made of"), ("betas", "order of")]
+)
 def test_an_impossible_derivative_is_refused_with_its_name(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Channels.of(COORDS, (name,))

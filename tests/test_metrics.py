@@ -34,7 +34,7 @@ def test_residual_statistics_of_a_constant_field_are_those_worked_by_hand() -> N
     measured = measure(problem, FunctionProfile(0.5, lambda x: {"W": torch.full_like(x[:, 0], c) + 0 * x[:, 0]}))
     z = (2 * problem.evaluation()[:, 0]).exp()
     raw = 3 * c**2 * z
-    values = compute(METRICS.values(), measured)
+    values = compute(METRICS, measured)
     assert values["raw_max"] == pytest.approx(raw.max().item(), rel=1e-12)
     assert values["raw_l2"] == pytest.approx(raw.square().mean().sqrt().item(), rel=1e-12)
     assert values["res_max"] == pytest.approx((raw * (1 + z)).max().item(), rel=1e-12)
@@ -46,7 +46,7 @@ def test_errors_are_relative_to_the_reference() -> None:
     problem = Burgers()
     reference = problem.reference()
     measured = measure(problem, FunctionProfile(0.5, lambda x: {"W": 1.01 * reference.fields(x)["W"]}))
-    values = compute(METRICS.values(), measured)
+    values = compute(METRICS, measured)
     assert values["err_l2_rel"] == pytest.approx(0.01, rel=1e-10)
     assert values["err_max"] == pytest.approx(0.01, rel=1e-10)
 
@@ -54,7 +54,7 @@ def test_errors_are_relative_to_the_reference() -> None:
 @pytest.mark.parametrize("problem", [Burgers(), IPM()])
 def test_fields_that_vanish_have_no_residual_and_still_do_not_converge(problem) -> None:
     zero = FunctionProfile(0.9, lambda x: {f.name: 0 * x[:, 0] for f in problem.fields})
-    values = compute(METRICS.values(), measure(problem, zero))
+    values = compute(METRICS, measure(problem, zero))
     assert values["res_max"] == 0
     assert values["cond_max"] >= 0.25
     budget = Budget(max_iter=1, max_time=1.0, until={"res_max": 1e-3}, eval_every=1)
@@ -89,7 +89,7 @@ def test_pieces_of_different_solutions_are_caught_between_the_points() -> None:
         far = x[:, :1] > 0.00371
         return {"W": torch.where(far[:, 0], exact(x + 0.2)["W"] * math.exp(0.4), exact(x)["W"])}
 
-    values = compute(METRICS.values(), measure(Burgers(), FunctionProfile(0.5, joined)))
+    values = compute(METRICS, measure(Burgers(), FunctionProfile(0.5, joined)))
     assert values["res_max"] < 1e-12
     assert values["cond_max"] > 1e-3
 
@@ -111,6 +111,27 @@ def test_a_smooth_profile_is_continuous_to_rounding(order: int) -> None:
 def test_wrong_fields_are_named(fields: Callable[[Tensor], dict[str, Tensor]], words: str) -> None:
     with pytest.raises(MeasurementError, match=words):
         measure(Burgers(), FunctionProfile(0.5, fields))
+
+
+@pytest.mark.parametrize("lam", ["half", None, torch.ones(2)])
+def test_an_exponent_that_is_no_number_is_refused(lam) -> None:
+    with pytest.raises(MeasurementError, match="expected a number"):
+        measure(Burgers(), FunctionProfile(lam, Burgers().reference().fields))
+
+
+def test_one_condition_that_is_not_a_number_spoils_cond_max() -> None:
+    measured = measure(Burgers(), Burgers().reference())
+    measured.conditions = {"fine": 0.1, "broken": math.nan, "also fine": 0.2}
+    assert math.isnan(METRICS["cond_max"].compute(measured))
+
+
+def test_a_residual_of_the_wrong_shape_is_refused() -> None:
+    class Wrong(Burgers):
+        def residual(self, u, x, lam):
+            return {"transport": super().residual(u, x, lam)["transport"][:, None]}
+
+    with pytest.raises(MeasurementError, match="must be"):
+        measure(Wrong(), Burgers().reference())
 
 
 def test_a_single_precision_profile_is_measured_in_double() -> None:

@@ -205,7 +205,7 @@ def test_toy_ipm_is_the_same_equation_as_ipm() -> None:
 
 def test_every_metric_is_finite_where_a_reference_exists() -> None:
     problem = Burgers()
-    metrics = [entry.load() for entry in Registry.load().of("metrics")]
+    metrics = {entry.name: entry.load() for entry in Registry.load().of("metrics")}
     values = compute(metrics, measure(problem, problem.reference()))
     assert all(math.isfinite(value) for value in values.values())
     assert values["err_max"] == 0

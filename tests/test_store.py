@@ -36,8 +36,8 @@ def test_a_row_comes_back_as_written_with_every_column(tmp_path: Path) -> None:
     assert pd.isna(frame.loc[0, "err_max"])
     trace, _ = read(tmp_path, "trace")
     env, _ = read(tmp_path, "env")
-    assert trace.loc[0, "run_id"] == "ab1"
-    assert frame.loc[0, "env_id"] == env.loc[0, "env_id"]
+    assert trace[0]["run_id"] == "ab1"
+    assert frame.loc[0, "env_id"] == env[0]["env_id"]
 
 
 def test_a_column_that_the_schema_lacks_is_a_programming_error(tmp_path: Path) -> None:
@@ -77,6 +77,29 @@ def test_another_schema_version_is_refused_with_a_clear_word(tmp_path: Path) -> 
     assert "schema version 99" in warning
 
 
+def test_files_that_are_not_rows_of_this_store_are_named_and_skipped(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write_run(tmp_path, row("good"), [], {})
+    good = tmp_path / "runs" / "good.parquet"
+    table = pq.ParquetFile(good).read()
+    (tmp_path / "runs" / "copy.parquet").write_bytes(good.read_bytes())
+    pq.write_table(table.slice(0, 0), tmp_path / "runs" / "empty.parquet")
+    nulls = pa.table([pa.nulls(1, f.type) for f in table.schema], schema=table.schema)
+    pq.write_table(nulls, tmp_path / "runs" / "nulls.parquet")
+    types = [pa.nulls(1, pa.binary()) for _ in table.schema.names]
+    strange = pa.table(types, names=table.schema.names).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(strange, tmp_path / "runs" / "types.parquet")
+    pq.write_table(table.replace_schema_metadata({"schema_version": b"\xff"}), tmp_path / "runs" / "meta.parquet")
+    (tmp_path / "runs" / "zero.parquet").write_bytes(b"")
+    (tmp_path / "runs" / "folder.parquet").mkdir()
+    rows, warnings = read(tmp_path, "runs")
+    assert [r["run_id"] for r in rows] == ["good"]
+    for name in ("copy", "empty", "nulls", "types", "meta", "zero", "folder"):
+        assert sum(f"{name}.parquet" in warning for warning in warnings) == 1
+
+
 def test_a_run_is_found_by_its_first_letters(tmp_path: Path) -> None:
     for name in ("abc", "abd"):
         write_run(tmp_path, row(name), [], {})
@@ -87,11 +110,8 @@ def test_a_run_is_found_by_its_first_letters(tmp_path: Path) -> None:
         find_run(tmp_path, "x")
 
 
-def test_an_empty_store_has_the_columns_and_no_rows(tmp_path: Path) -> None:
-    frame, warnings = read(tmp_path / "nothing", "runs")
-    assert list(frame.columns) == RUNS.names
-    assert len(frame) == 0
-    assert warnings == []
+def test_an_empty_store_has_no_rows_and_no_warnings(tmp_path: Path) -> None:
+    assert read(tmp_path / "nothing", "runs") == ([], [])
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
@@ -137,9 +157,9 @@ def test_a_writer_killed_at_any_moment_leaves_a_store_that_reads(tmp_path: Path)
         process.wait()
         process.stdout.close()
         for kind in ("runs", "trace", "env"):
-            frame, warnings = read(tmp_path, kind)
+            found, warnings = read(tmp_path, kind)
             assert warnings == []
-            assert len(frame)
+            assert found
         assert len(pd.read_parquet(tmp_path / "runs")) == 5
 
 
@@ -174,10 +194,15 @@ def test_a_checkpoint_of_another_problem_or_config_is_refused(tmp_path: Path) ->
     write_tensors(
         path,
         "checkpoint",
-        {"problem": "p", "parameters": {"order": 0}, "solver": "s", "config": {}},
+        {"problem": "p", "parameters": {"order": 0}, "solver": "s", "config": {}, "seed": 0},
         {"a": torch.zeros(1)},
     )
-    assert len(check_checkpoint(path, "p", {"order": 0}, "s", {})) == 64
-    for wrong in (("q", {"order": 0}, "s", {}), ("p", {"order": 1}, "s", {}), ("p", {"order": 0}, "t", {})):
+    assert len(check_checkpoint(path, "p", {"order": 0}, "s", {}, 0)) == 64
+    for wrong in (
+        ("q", {"order": 0}, "s", {}, 0),
+        ("p", {"order": 1}, "s", {}, 0),
+        ("p", {"order": 0}, "t", {}, 0),
+        ("p", {"order": 0}, "s", {}, 1),
+    ):
         with pytest.raises(CheckpointError, match="resume it with the selectors it was made with"):
             check_checkpoint(path, *wrong)

@@ -15,7 +15,7 @@ def register_metrics(register: Register) -> None:
         "raw_l2": "root mean square of the residual, unscaled",
         "raw_mean": "mean absolute residual, unscaled",
         "cond_max": "largest violation of a side condition",
-        "lam_digits": "correct decimal digits of λ, as far as the target's source supports them",
+        "lam_digits": "correct significant digits of λ, as far as the target's source supports them",
         "err_max": "largest error against the reference profile, over its largest value",
         "err_l2_rel": "relative L2 error against the reference profile",
     }.items():

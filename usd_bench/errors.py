@@ -40,6 +40,15 @@ class MeasurementError(UsdBenchError):
     """A profile that cannot be measured. In a run it becomes a row with status ``error``."""
 
 
+def one_line(error: BaseException) -> str:
+    """``"ValueError: what it says"`` on one line, even for an error that cannot say anything."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its message cannot be printed)"
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'burgers'?"`` or, with nothing close, the list of what there is."""
     known = sorted(known)

@@ -37,6 +37,8 @@ class Channels:
         found: set[tuple[int, ...]] = {()}
         for name in wanted:
             index = _parse(name, coords)
+            if name != "".join(coords[axis] for axis in index):
+                raise ValueError(f"derivative {name!r} must be written in the order of the coordinates")
             found.add(index)
             found.update((axis,) for axis in index)
         ordered = sorted(found, key=lambda index: (len(index), index))
@@ -73,7 +75,7 @@ def _parse(name: str, coords: tuple[str, ...]) -> tuple[int, ...]:
     axes: list[int] = []
     rest = name
     while rest:
-        for axis, coord in enumerate(coords):
+        for axis, coord in sorted(enumerate(coords), key=lambda item: -len(item[1])):  # "xi" before "x"
             if rest.startswith(coord):
                 axes.append(axis)
                 rest = rest[len(coord) :]
@@ -123,8 +125,11 @@ class Jet:
         return {f"{field}_{name}" if name else field: self.data[c] for c, name in enumerate(self.channels.names)}
 
     def _common(self, other: Jet) -> tuple[Jet, Jet]:
-        """Both with the channels of the one that has fewer: a formula is known as far as its parts are."""
-        channels = min(self.channels, other.channels, key=len)
+        """Both with the channels that both have: a formula is known as far as its parts are."""
+        if self.channels == other.channels:
+            return self, other
+        shared = tuple(name for name in self.channels.names if name in other.channels.names)
+        channels = Channels(self.channels.coords, shared)
         return self.restrict(channels), other.restrict(channels)
 
     # -- arithmetic ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ values and checked against differences of those values, so a profile cannot vouc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -53,6 +53,8 @@ class Measurement:
 
     problem: Problem
     profile: Profile
+    lam: float
+    """λ as read once: what is measured is what is stored."""
     scaled: Tensor
     """Residual over envelope at the held-out points, (equations, M)."""
     raw: Tensor
@@ -61,10 +63,6 @@ class Measurement:
     """Largest error of each side condition, and of continuity."""
     values: dict[str, Tensor] = field(repr=False)
     """Field values at the held-out points, (M,) each."""
-
-    @property
-    def lam(self) -> float:
-        return self.profile.lam
 
     @cached_property
     def errors(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -79,25 +77,33 @@ class Measurement:
 
 def measure(problem: Problem, profile: Profile) -> Measurement:
     """Measure a profile. Raises ``MeasurementError`` when its fields cannot be what they claim."""
+    try:
+        value = float(profile.lam)
+    except (TypeError, ValueError) as error:
+        raise MeasurementError(f"the profile's lam is {profile.lam!r}; expected a number") from error
+    lam = torch.tensor(value, dtype=torch.float64)
     _check_derivatives(problem, profile)
-    lam = torch.tensor(profile.lam, dtype=torch.float64)
     raw, scaled, values = [], [], []
     for x in torch.split(problem.evaluation(), CHUNK):
         u = _jets(problem, profile, x)
         points = problem.points(x)
         residual, scale = problem.residual(equation_namespace(u), points, lam), problem.scale(points, lam)
+        for name in problem.equations:
+            if residual[name].shape != (len(x),) or scale[name].shape != (len(x),) or bool((scale[name] <= 0).any()):
+                raise MeasurementError(f"equation {name!r}: residual and scale must be ({len(x)},), the scale positive")
         raw.append(torch.stack([residual[name] for name in problem.equations]).detach())
         scaled.append(torch.stack([residual[name] / scale[name] for name in problem.equations]).detach())
         values.append({name: jet.value.detach() for name, jet in u.items()})
     conditions = {}
     for condition in problem.conditions():
         u = _jets(problem, profile, condition.at)
-        error = condition.error(equation_namespace(u), problem.points(condition.at), lam)
-        conditions[condition.name] = float(error.detach().abs().max())
+        violation = condition.error(equation_namespace(u), problem.points(condition.at), lam)
+        conditions[condition.name] = float(violation.detach().abs().max())
     conditions["fields are continuous"] = _largest_jump(problem, profile)
     return Measurement(
         problem,
         profile,
+        value,
         torch.cat(scaled, 1),
         torch.cat(raw, 1),
         conditions,
@@ -167,7 +173,7 @@ def _largest_jump(problem: Problem, profile: Profile) -> float:
     low, high = every.min(0).values, every.max(0).values
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(NODES))
     first = Channels.of(problem.coords, problem.coords)
-    worst = 0.0
+    gaps = []
     for axis in range(len(problem.coords)):
         ends = torch.linspace(0, 1, SEGMENTS + 1, dtype=torch.float64)
         half = 0.5 / SEGMENTS
@@ -183,13 +189,13 @@ def _largest_jump(problem: Problem, profile: Profile) -> float:
                     change = jet[0, : SEGMENTS + 1].diff()
                     slope = jet[1 + axis, SEGMENTS + 1 :].view(SEGMENTS, NODES)
                     integral = half * (high - low)[axis] * (slope @ weights)
-                    worst = max(worst, float((change - integral).abs().max()))
-    return worst
+                    gaps.append((change - integral).abs().max())
+    return float(torch.stack(gaps).max())
 
 
-def compute(metrics: Iterable[Metric], measurement: Measurement) -> dict[str, float]:
-    """All metrics of a measurement by name."""
-    return {metric.name: float(metric.compute(measurement)) for metric in metrics}
+def compute(metrics: Mapping[str, Metric], measurement: Measurement) -> dict[str, float]:
+    """All metrics of a measurement, under the names they are registered by."""
+    return {name: float(metric.compute(measurement)) for name, metric in metrics.items()}
 
 
 # -- the built-in metrics ---------------------------------------------------------------------------------------
@@ -209,11 +215,17 @@ def _lam_digits(m: Measurement) -> float:
 
 
 def _err_max(m: Measurement) -> float:
-    return max((_ratio(e.abs().max(), known.abs().max()) for e, known in m.errors.values()), default=math.nan)
+    return _largest(_ratio(e.abs().max(), known.abs().max()) for e, known in m.errors.values())
 
 
 def _err_l2_rel(m: Measurement) -> float:
-    return max((_ratio(e.norm(), known.norm()) for e, known in m.errors.values()), default=math.nan)
+    return _largest(_ratio(e.norm(), known.norm()) for e, known in m.errors.values())
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest; not a number if any of them is not, or if there are none. Python's max would hide it."""
+    found = list(values)
+    return math.nan if not found or any(math.isnan(v) for v in found) else max(found)
 
 
 def _ratio(a: Tensor, b: Tensor) -> float:
@@ -226,7 +238,7 @@ RES_MEAN = Metric("res_mean", "lower", lambda m: float(m.scaled.abs().mean()))
 RAW_MAX = Metric("raw_max", "lower", lambda m: float(m.raw.abs().max()))
 RAW_L2 = Metric("raw_l2", "lower", lambda m: float(m.raw.square().mean().sqrt()))
 RAW_MEAN = Metric("raw_mean", "lower", lambda m: float(m.raw.abs().mean()))
-COND_MAX = Metric("cond_max", "lower", lambda m: max(m.conditions.values(), default=0.0))
+COND_MAX = Metric("cond_max", "lower", lambda m: _largest(m.conditions.values()))
 LAM_DIGITS = Metric("lam_digits", "higher", _lam_digits)
 ERR_MAX = Metric("err_max", "lower", _err_max)
 ERR_L2_REL = Metric("err_l2_rel", "lower", _err_l2_rel)

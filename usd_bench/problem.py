@@ -95,7 +95,7 @@ class Recommended:
 class ProblemParameters(BaseModel):
     """The parameters of a problem, as selected by ``name[order=1]``. Unknown names and bad values are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     order: int = Checked(0, ge=0, description="0 for the stable profile, n for the one with n unstable modes")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import pluggy
 
 from usd_bench import hookspecs
-from usd_bench.errors import PluginError, SelectorError, did_you_mean
+from usd_bench.errors import PluginError, SelectorError, did_you_mean, one_line
 
 DISTRIBUTION = "usd-bench"
 KINDS = ("problems", "solvers", "metrics", "trackers", "commands")
@@ -69,7 +70,7 @@ class Entry:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:
             raise PluginError(
-                f"{self.name!r} of plugin {self.plugin} cannot be loaded from {self.target!r}: {_one_line(error)}"
+                f"{self.name!r} of plugin {self.plugin} cannot be loaded from {self.target!r}: {one_line(error)}"
             ) from error
 
 
@@ -94,7 +95,7 @@ class Registry:
                 registry.plugins.append(replace(plugin, state="disabled", reason="switched off by the environment"))
             else:
                 registry._add(plugin, point.load)
-        for directory in plugin_dirs:
+        for directory in dict.fromkeys(path.resolve() for path in plugin_dirs):
             for path in _plugin_files(directory):
                 plugin = Plugin(path.stem, str(path), "", path.stem, explicit=True)
                 registry._add(plugin, partial(_import_file, path))
@@ -153,11 +154,16 @@ class Registry:
                 def register(
                     name: str, target: str | Any, *, summary: str = "", aliases: tuple[str, ...] = (), kind: str = kind
                 ) -> None:
-                    staged.append((kind, Entry(name, target, summary, tuple(aliases), plugin)))
+                    for word in (name, *aliases):
+                        if not isinstance(word, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", word):
+                            raise ValueError(f"cannot register {word!r}: a name has letters, digits, _ . and - only")
+                    staged.append((kind, Entry(name, target, str(summary), tuple(aliases), plugin)))
 
                 getattr(manager.hook, f"register_{kind}")(register=register)
-        except (Exception, SystemExit) as error:
-            self.plugins.append(replace(plugin, state="failed", reason=_one_line(error)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise what it likes; it is still only a plugin
+            self.plugins.append(replace(plugin, state="failed", reason=one_line(error)))
             return
         clashes = [clash for kind, entry in staged if (clash := self._clash(kind, entry, staged))]
         if clashes:
@@ -223,8 +229,3 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -24,7 +24,7 @@ from usd_bench.profile import Profile
 class SolverConfig(BaseModel):
     """The settings of a solver, as selected by ``solver[setting=value]``. Unknown names and bad values are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass
@@ -65,11 +65,14 @@ class State:
             odd = ", ".join(sorted(set(tensors) ^ expected))
             raise CheckpointError(f"the checkpoint's fields differ from those of {cls.__name__}: {odd}")
         values: dict[str, Any] = {}
+        types = get_type_hints(cls)
         for f in fields(cls):
             if f.name == "counters":
                 values[f.name] = Counters(**{c.name: int(tensors[f"counters.{c.name}"]) for c in fields(Counters)})
-            elif f.type in ("int", "float"):
+            elif types[f.name] in (int, float):
                 values[f.name] = tensors[f.name].item()
+            elif types[f.name] is not Tensor:
+                raise CheckpointError(f"{cls.__name__}.{f.name} is a {types[f.name]}; a state has Tensor, int or float")
             else:
                 values[f.name] = tensors[f.name] if f.name in cls.on_cpu else tensors[f.name].to(device)
         return cls(**values)

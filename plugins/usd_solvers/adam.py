@@ -28,6 +28,8 @@ class AdamState(NetworkState):
     second: Tensor
     steps: Tensor
 
+    on_cpu: ClassVar[frozenset[str]] = NetworkState.on_cpu | {"steps"}  # torch reads the count on the host
+
 
 class Adam(NetworkSolver):
     """Adam on the mean squared scaled residual, as implemented in torch.optim.
@@ -43,7 +45,7 @@ class Adam(NetworkSolver):
     def begin(self, **common: Any) -> AdamState:
         theta: Tensor = common["theta"]
         zero = torch.zeros_like(theta)
-        return AdamState(first=zero, second=zero.clone(), steps=theta.new_zeros((), dtype=torch.float32), **common)
+        return AdamState(first=zero, second=zero.clone(), steps=torch.zeros((), dtype=torch.float32), **common)
 
     def step(self, problem: Problem, state: AdamState) -> AdamState:
         x, rng = self.fresh_points(problem, state)

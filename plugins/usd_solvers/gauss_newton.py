@@ -20,7 +20,7 @@ PROBE = 0.1
 """Share of the step at which the residual's curvature along it is measured."""
 
 TRUSTED = 0.75
-"""Largest ratio of acceleration to velocity, in scaled length, for which the quadratic model is believed."""
+"""Largest ratio of the correction (half the acceleration) to the velocity, in scaled length, that is believed."""
 
 
 class GaussNewtonConfig(NetworkConfig):

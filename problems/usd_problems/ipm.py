@@ -20,9 +20,9 @@ PUBLISHED = {
     3: Target(0.2415604744, 4, "Wang et al. 2025, arXiv:2509.14185; arXiv:2511.22819 prints 0.24156641"),
     4: Target(0.1987237, 5, "Wang et al. 2025, arXiv:2511.22819"),
     5: Target(0.17061809, 5, "anshM123/Fluids-Research, not peer reviewed"),
-    6: Target(0.15092, 5, "anshM123/Fluids-Research, not peer reviewed"),
+    6: Target(0.15092, 4, "anshM123/Fluids-Research, not peer reviewed"),
 }
-"""λ by order; ``digits`` counts those on which independent sources agree."""
+"""λ by order; ``digits`` counts those on which sources agree, or that the only source supports."""
 
 ORIGIN = -30.0
 """An s so far left that r^2 = 1e-26: the limit at the stagnation point, to rounding."""

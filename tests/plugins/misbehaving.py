@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -81,6 +82,113 @@ class NotANumber(Exact):
         if state.iteration < 2:
             return FunctionProfile(0.45, problem.reference().fields)
         return FunctionProfile(float("nan"), lambda x: {"W": torch.nan * x[:, 0]})
+
+
+class Infinite(Exact):
+    """Infinite from the start."""
+
+    def profile(self, problem, state):
+        return FunctionProfile(float("inf"), lambda x: {"W": torch.inf * (1 + x[:, 0] ** 2)})
+
+
+class Flaky(Off):
+    """Fails at once when the environment says so."""
+
+    def init(self, problem, seed, device):
+        if os.environ.get("FLAKY"):
+            raise RuntimeError("flaky")
+        return super().init(problem, seed, device)
+
+
+class ZeroThenExact(Exact):
+    """Vanishes at the start, and is exact after one step."""
+
+    def profile(self, problem, state):
+        if state.iteration == 0:
+            return FunctionProfile(0.5, lambda x: {"W": 0 * x[:, 0]})
+        return problem.reference()
+
+
+class Standing(Off):
+    """Never advances its iteration."""
+
+    def step(self, problem, state):
+        return state
+
+
+class Flipping(Exact):
+    """A λ that is another number each time it is read."""
+
+    def profile(self, problem, state):
+        class Profile(FunctionProfile):
+            @property
+            def lam(self):
+                self.reads = getattr(self, "reads", 0) + 1
+                return 0.5 if self.reads == 1 else 0.123
+
+            @lam.setter
+            def lam(self, value):
+                pass
+
+        return Profile(0.5, problem.reference().fields)
+
+
+class Mutating(Off):
+    """Changes the problem it was given."""
+
+    def step(self, problem, state):
+        problem.conditions = tuple
+        problem.residual = lambda u, x, lam: {"transport": 0 * u.W}
+        return super().step(problem, state)
+
+
+class Working(Off):
+    """Works outside its steps."""
+
+    def init(self, problem, seed, device):
+        time.sleep(0.6)
+        return super().init(problem, seed, device)
+
+    def profile(self, problem, state):
+        time.sleep(0.2)
+        return super().profile(problem, state)
+
+
+class Forking(Off):
+    """Hangs, with a child that holds the pipe to the parent open."""
+
+    def step(self, problem, state):
+        if state.iteration == 2:
+            os.fork()
+            time.sleep(1e6)
+        return super().step(problem, state)
+
+
+class Signalling(Off):
+    """Dies by a signal without a name."""
+
+    def step(self, problem, state):
+        os.kill(os.getpid(), signal.SIGRTMIN + 1)
+
+
+class Scribbling(Off):
+    """Writes to every pipe it can find."""
+
+    def step(self, problem, state):
+        for handle in range(3, 30):
+            with contextlib.suppress(OSError):
+                os.write(handle, b"not an event\n17\n[]\n")
+        return super().step(problem, state)
+
+
+class Peephole(Exact):
+    """Right at the first point it is asked about, and zero at all others, with a steep step in between."""
+
+    def profile(self, problem, state):
+        low = -37.0 / 2
+        return FunctionProfile(
+            0.5, lambda x: {"W": problem.reference().fields(x)["W"] * ((low + 0.01 - x[:, 0]) * 2000).sigmoid()}
+        )
 
 
 class Hanging(Off):
@@ -164,6 +272,11 @@ class UnbornTracker(Tracker):
         pass
 
 
+def _below(cls):
+    """Every class derived from this one, however far."""
+    return [c for child in cls.__subclasses__() for c in (child, *_below(child))]
+
+
 @hookimpl
 def register_trackers(register):
     register("bad_tracker", BadTracker)
@@ -177,5 +290,5 @@ def register_metrics(register):
 
 @hookimpl
 def register_solvers(register):
-    for cls in (Exact, Off, Liar, Zero, Detached, NotANumber, Hanging, Raising, Dying, Exiting, Peeking, Picky, Slow):
+    for cls in (Exact, *_below(Exact)):
         register(cls.__name__.lower(), cls, summary=cls.__doc__)

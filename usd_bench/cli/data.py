@@ -21,7 +21,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("problem")
-@click.option("--n", type=click.IntRange(min=2), help="Grid points per coordinate.  [default: the problem's]")
+@click.option("--n", type=click.IntRange(min=2, max=4096), help="Grid points per coordinate.  [default: the problem's]")
 @click.option("--out", type=type_of_folder, default=Path("data"), show_default=True, help="Folder to write to.")
 @plugins_option
 def generate(problem: str, n: int | None, out: Path, plugin_dirs: tuple[Path, ...]) -> None:

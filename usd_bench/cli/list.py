@@ -12,12 +12,10 @@ from usd_bench.cli.common import (
     json_option,
     load_registry,
     out_option,
-    plain,
     plugins_option,
     print_json,
     print_rows,
     print_runs,
-    records,
     warn,
 )
 
@@ -77,9 +75,9 @@ def runs(as_json: bool, out: Path) -> None:
     """Runs in a store, oldest first."""
     from usd_bench.store.reader import read
 
-    frame, warnings = read(out, "runs")
+    rows, warnings = read(out, "runs")
     warn(warnings)
-    rows = [plain(row) for row in records(frame.sort_values("started_at"))]
+    rows.sort(key=lambda row: (row["started_at"] is not None, row["started_at"]))
     if as_json:
         print_json(rows)
     elif rows:

@@ -70,7 +70,11 @@ def main(arguments: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         code = 130
-    except BrokenPipeError:  # the reader of a pipe has had enough
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        # The reader of a pipe has had enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

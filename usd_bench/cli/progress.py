@@ -39,8 +39,8 @@ def display(total: int, quiet: bool) -> Iterator[Display]:
 
 def _live(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
         console=console,
         expand=True,

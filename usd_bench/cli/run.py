@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,9 @@ from usd_bench.cli.common import (
     json_option,
     load_registry,
     out_option,
-    plain,
     plugins_option,
     print_json,
     print_runs,
-    records,
     warn,
 )
 
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     "-p", "--problem", "problems", multiple=True, required=True, help="Problems: name[param=value,param=[a,b]]."
 )
 @click.option("-s", "--solver", "solvers", multiple=True, required=True, help="Solvers, in the same form.")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first seed.")
+@click.option("--seeds", type=click.IntRange(min=1, max=100_000), default=1, show_default=True, help="How many seeds.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**62), default=0, show_default=True, help="The first seed.")
 @click.option("--max-iter", type=click.IntRange(min=0), help="Iterations.  [default: no limit]")
 @click.option(
     "--max-time",
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     help="Seconds of silence beyond --max-time before a job is killed.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads per run.  [default: cores ÷ jobs]")
+@click.option("--threads", type=click.IntRange(min=1, max=4096), help="Threads per run.  [default: cores ÷ jobs]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Repeat runs that are stored already.")
 @click.option(
@@ -109,6 +108,9 @@ def command(
     from usd_bench.store.reader import FAILED, read, statuses
 
     _check_device(device)
+    for name, seconds in {"--max-time": max_time, "--grace": grace}.items():
+        if seconds is not None and not math.isfinite(seconds):
+            raise click.BadParameter(f"{name} {seconds}: expected a number of seconds")
     limits = Limits(max_iter, max_time, None if until is None else parse_until(until), eval_every)
     planned = plan(registry, ",".join(problems), ",".join(solvers), range(seed, seed + seeds), limits, device)
     if resume is not None:
@@ -130,24 +132,21 @@ def command(
                 todo,
                 out,
                 parallel=jobs,
-                threads=threads or max(1, cores() // jobs),
+                threads=threads or max(1, cores() // min(jobs, len(todo))),
                 grace=grace,
                 plugin_dirs=plugin_dirs,
                 resume=resume,
                 on_event=show,
             )
-    frame, _ = read(out, "runs")
-    order = {job.run_id: position for position, job in enumerate(planned)}
-    mine = frame[frame["run_id"].isin(list(order))]
-    rows = sorted((plain(row) for row in records(mine)), key=lambda row: order[row["run_id"]])
+    by_id = {row["run_id"]: row for row in read(out, "runs")[0]}
+    rows = [by_id[job.run_id] for job in planned if job.run_id in by_id]
     if as_json:
         print_json(rows)
     elif not quiet:
         print_runs(rows)
     if interrupted:
         return 130
-    ran = {job.run_id for job in todo}
-    return int(any(row["run_id"] in ran and row["status"] in FAILED for row in rows))
+    return int(any(row["status"] in FAILED for row in rows))
 
 
 def _wanted(status: str | None, retry: str | None) -> bool:
@@ -177,5 +176,5 @@ def _resumed(planned: list[Job], checkpoint: Path) -> list[Job]:
     if len(planned) != 1:
         raise click.BadParameter(f"--resume continues one run; these selectors and seeds make {len(planned)}")
     job = planned[0]
-    digest = check_checkpoint(checkpoint, job.problem, job.parameters, job.solver, job.config)
+    digest = check_checkpoint(checkpoint, job.problem, job.parameters, job.solver, job.config, job.seed)
     return [replace(job, resume=digest)]

@@ -12,8 +12,8 @@ import click
 from usd_bench.cli.common import (
     json_option,
     load_registry,
+    number,
     out_option,
-    plain,
     plugins_option,
     print_json,
     print_rows,
@@ -36,15 +36,13 @@ def command(run: str, png: Path | None, as_json: bool, out: Path, plugin_dirs: t
     usd-bench show 3c359384
     usd-bench show 3c35 --png profile.png
     """
-    from usd_bench.store.reader import find_run, read
+    from usd_bench.store.reader import find_run
 
-    row = plain(find_run(out, run))
+    row = find_run(out, run)
     if as_json:
         print_json(row)
         return
-    _, warnings = read(out, "runs")
-    warn(warnings)
-    rows = [{"column": key, "value": _text(key, value)} for key, value in row.items()]
+    rows = [{"column": key, "value": _text(value)} for key, value in row.items()]
     print_rows(rows, {"column": itemgetter("column"), "value": itemgetter("value")})
     try:
         path = _picture(row, out, png, plugin_dirs)
@@ -54,10 +52,8 @@ def command(run: str, png: Path | None, as_json: bool, out: Path, plugin_dirs: t
         click.echo(f"\npicture  {path}")
 
 
-def _text(key: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+def _text(value: Any) -> str:
+    return number(value, ".12g") if value is None or isinstance(value, float) else str(value)
 
 
 def _picture(row: dict[str, Any], out: Path, png: Path | None, plugin_dirs: tuple[Path, ...]) -> Path:
@@ -68,18 +64,17 @@ def _picture(row: dict[str, Any], out: Path, png: Path | None, plugin_dirs: tupl
     from usd_bench.run.checkpoint import read_tensors
     from usd_bench.run.plan import build_problem, build_solver
     from usd_bench.selectors import Selection
-    from usd_bench.store.reader import read
+    from usd_bench.store.reader import read_trace
 
     folder = out / "artifacts" / row["run_id"]
     problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
     solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
     header, tensors = read_tensors(folder / "profile.safetensors", "profile")
     profile = solver.restore(problem, header["lam"], tensors)
-    trace, _ = read(out, "trace")
+    trace = read_trace(out, row["run_id"])
     axes = problem.grid(max(64, problem.recommended.grid))
     path = png or folder / "run.png"
     what = f"{selector(row['problem'], json.loads(row['parameters']))} · {row['solver']} · seed {row['seed']}"
-    title = f"{what} · {row['status']} · λ = {row['lam']:.10f}"
-    mine = trace[trace["run_id"] == row["run_id"]].sort_values("iteration")
-    run_figure(path, title, mine, row["lam_ref"], problem.coords, axes, on_grid(profile, axes))
+    title = f"{what} · {row['status']} · λ = {number(row['lam'], '.10f')}"
+    run_figure(path, title, trace, row["lam_ref"], problem.coords, axes, on_grid(profile, axes))
     return path

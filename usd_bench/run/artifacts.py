@@ -16,8 +16,11 @@ from usd_bench.run.plan import Job
 from usd_bench.solver import State
 from usd_bench.tracking import Tracker
 
-FLUSH_EVERY = 5.0
-"""Seconds between two writes of checkpoints while a run goes on."""
+SHARE = 0.1
+"""Largest share of a run's time that writing checkpoints may take; below it, each evaluation is written at once."""
+
+NAMES = ("best.ckpt", "last.ckpt", "profile.safetensors", "run.png")
+"""What a run leaves; removed when it is repeated, so that no file belongs to another attempt than its row."""
 
 
 class Artifacts:
@@ -31,10 +34,14 @@ class Artifacts:
             "parameters": job.parameters,
             "solver": job.solver,
             "config": job.config,
+            "seed": job.seed,
             "run_id": job.run_id,
         }
+        for name in NAMES:
+            (folder / name).unlink(missing_ok=True)
         self._pending: dict[str, tuple[str, dict[str, Any], Mapping[str, Any]]] = {}
-        self._flushed = time.monotonic()
+        self._began = time.monotonic()
+        self._writing = 0.0
         self._trackers: list[Tracker] = []
         for entry in registry.of("trackers"):
             self._guarded(entry.name, partial(self._start, entry))
@@ -52,23 +59,26 @@ class Artifacts:
 
     def offer(self, row: Mapping[str, Any], state: State, profile: Profile, best: bool) -> None:
         """Take what an evaluation produced; write it at once or soon."""
-        header = self._header | {"iteration": row["iteration"], "lam": row["lam"], "res_max": row["res_max"]}
+        columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
+        header = self._header | {name: row[name] for name in columns}
         tensors = state.to_tensors()
         self._pending["last.ckpt"] = ("checkpoint", header, tensors)
         if best:
             self._pending["best.ckpt"] = ("checkpoint", header, tensors)
-            self._pending["profile.safetensors"] = ("profile", header, profile.tensors())
-        if time.monotonic() - self._flushed > FLUSH_EVERY:
+            fields = {name: tensor.detach().cpu().clone() for name, tensor in profile.tensors().items()}
+            self._pending["profile.safetensors"] = ("profile", header, fields)
+        if self._writing <= SHARE * (time.monotonic() - self._began):
             self._flush()
         for tracker in list(self._trackers):
-            if not self._guarded(type(tracker).__name__, partial(tracker.log, row)):
+            if not self._guarded(type(tracker).__name__, partial(tracker.log, dict(row))):
                 self._trackers.remove(tracker)
 
     def _flush(self) -> None:
+        began = time.monotonic()
         for name, (kind, header, tensors) in self._pending.items():
             write_tensors(self._folder / name, kind, header, tensors)
         self._pending.clear()
-        self._flushed = time.monotonic()
+        self._writing += time.monotonic() - began
 
     def _guarded(self, name: str, call: Callable[[], object]) -> bool:
         """Whether the call went well. A tracker that raises is named in the log and never stops a run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,6 +46,8 @@ def parse_until(text: str) -> dict[str, float]:
             if not equals:
                 raise ValueError
             targets[name.strip()] = float(value)
+            if not math.isfinite(targets[name.strip()]):
+                raise ValueError
         except ValueError:
             raise SelectorError(
                 f"cannot read {part.strip()!r} in --until; expected metric=number, as in res_max=1e-6"

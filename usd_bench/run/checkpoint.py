@@ -43,11 +43,12 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
 
 
 def check_checkpoint(
-    path: Path, problem: str, parameters: Mapping[str, Any], solver: str, config: Mapping[str, Any]
+    path: Path, problem: str, parameters: Mapping[str, Any], solver: str, config: Mapping[str, Any], seed: int
 ) -> str:
-    """Refuse a checkpoint of another problem, solver or config; return the file's SHA-256."""
+    """Refuse a checkpoint of another problem, solver, config or seed; return the file's SHA-256."""
     header, _ = read_tensors(path, "checkpoint")
-    for what, wanted in {"problem": problem, "parameters": parameters, "solver": solver, "config": config}.items():
+    expected = {"problem": problem, "parameters": parameters, "solver": solver, "config": config, "seed": seed}
+    for what, wanted in expected.items():
         if header.get(what) != wanted:
             raise CheckpointError(
                 f"{path} is a checkpoint with {what} {json.dumps(header.get(what))}, not {json.dumps(wanted)}; "

@@ -6,6 +6,7 @@ hears their events, ends those that do not answer, and writes the row that a dea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,9 @@ from usd_bench.run.loop import Outcome
 from usd_bench.run.plan import Job
 from usd_bench.run.record import Setting, run_row
 from usd_bench.store.writer import write_run
+
+Events = queue.Queue[tuple[float, str, str | None]]
+"""When it was heard, the run_id, and a line of the worker, or None for its end."""
 
 SETUP_LIMIT = 300.0
 """Seconds a worker may take to import and set up before it counts as hung."""
@@ -82,8 +86,8 @@ def execute(
 
     Raises ``StoreError`` when results cannot be written.
     """
-    waiting, running = deque(jobs), dict[int, _Worker]()
-    events: queue.Queue[tuple[int, str | None]] = queue.Queue()
+    waiting, running = deque(jobs), dict[str, _Worker]()
+    events: Events = queue.Queue()
     interrupts = 0
 
     def interrupted(signum: int, frame: FrameType | None) -> None:
@@ -102,24 +106,22 @@ def execute(
                 told = interrupts
             while waiting and len(running) < parallel:
                 worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, events)
-                running[worker.process.pid] = worker
+                running[worker.job.run_id] = worker
+            for heard, run_id, line in _drain(events):
+                worker = running[run_id]
+                if line is not None:
+                    _hear(worker, heard, line, on_event)
+                else:
+                    del running[run_id]
+                    _bury(worker, out, on_event)
+            # Judged only after everything that was said has been heard.
             now = time.monotonic()
             for worker in running.values():
                 if now > worker.deadline(grace) and worker.ended_by_us is None:
                     _kill(worker, "timeout", _timeout_reason(worker, now))
-            try:
-                pid, line = events.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            worker = running[pid]
-            if line is not None:
-                _hear(worker, json.loads(line), on_event)
-                continue
-            del running[pid]
-            _bury(worker, out, on_event)
     finally:
         for worker in running.values():
-            worker.process.kill()
+            _end(worker.process)
         for s, handler in previous.items():
             signal.signal(s, handler)
     return interrupts > 0
@@ -131,7 +133,7 @@ def _start(
     threads: int,
     plugin_dirs: Sequence[Path],
     resume: Path | None,
-    events: queue.Queue[tuple[int, str | None]],
+    events: Events,
 ) -> _Worker:
     folder = out / "artifacts" / job.run_id
     try:
@@ -162,27 +164,48 @@ def _start(
 
     def listen() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            events.put((process.pid, line))
-        process.wait()
-        events.put((process.pid, None))
+        with contextlib.suppress(ValueError):  # closed under a child that outlives the worker
+            for line in process.stdout:
+                events.put((time.monotonic(), job.run_id, line))
 
-    threading.Thread(target=listen, daemon=True).start()
+    listener = threading.Thread(target=listen, daemon=True)
+
+    def wait() -> None:
+        """A worker's end is its process's end: children of it may hold the pipe open for ever."""
+        process.wait()
+        _end(process)
+        listener.join(timeout=5)
+        events.put((time.monotonic(), job.run_id, None))
+
+    listener.start()
+    threading.Thread(target=wait, daemon=True).start()
     return _Worker(job, process, Setting.begin(job, threads), folder / "worker.log")
 
 
-def _hear(worker: _Worker, message: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    kind, outcome = message.pop("event"), worker.outcome
+def _drain(events: Events) -> Iterator[tuple[float, str, str | None]]:
+    """What has been said, waiting a moment for the first word."""
+    with contextlib.suppress(queue.Empty):
+        yield events.get(timeout=0.2)
+        while True:
+            yield events.get_nowait()
+
+
+def _hear(worker: _Worker, heard: float, line: str, on_event: Callable[[Event], None]) -> None:
+    try:
+        message = json.loads(line)
+        kind = message.pop("event")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return  # a plugin wrote to the pipe: not an event
+    outcome = worker.outcome
     if kind == "refused":
         raise StoreError(message["reason"])
     if kind == "started":
-        worker.solving_since = worker.heard = time.monotonic()
+        worker.solving_since = worker.heard = heard
         outcome.time_setup = message["time_setup"]
         worker.setting.device_name, worker.setting.lam_ref = message["device_name"], message["lam_ref"]
     elif kind == "evaluation":
-        now = time.monotonic()
-        worker.longest_silence = max(worker.longest_silence, now - worker.heard)
-        worker.heard = now
+        worker.longest_silence = max(worker.longest_silence, heard - worker.heard)
+        worker.heard = heard
         outcome.trace.append(message["row"])
         outcome.iterations = message["row"]["iteration"]
         worker.setting.dtype = message["dtype"]
@@ -196,9 +219,9 @@ def _hear(worker: _Worker, message: dict[str, Any], on_event: Callable[[Event], 
 def _bury(worker: _Worker, out: Path, on_event: Callable[[Event], None]) -> None:
     """A worker has ended: nothing to do if it stored its row, else store what is known."""
     process, outcome = worker.process, worker.outcome
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
     if outcome.status:
         return
     outcome.status, outcome.reason = worker.ended_by_us or _cause_of_death(process.returncode, worker.log)
@@ -208,7 +231,8 @@ def _bury(worker: _Worker, out: Path, on_event: Callable[[Event], None]) -> None
 
 def _cause_of_death(code: int, log: Path) -> tuple[str, str]:
     if code < 0:
-        name = signal.Signals(-code).name
+        known = {s.value: s.name for s in signal.Signals}
+        name = known.get(-code, f"signal {-code}")
         if -code in (signal.SIGKILL, signal.SIGTERM):
             return "killed", f"the worker was ended from outside by {name}: a person, or the system for lack of memory"
         return "error", f"the worker crashed with {name}; see {log}"
@@ -228,7 +252,16 @@ def _say_stop(worker: _Worker) -> None:
 
 def _kill(worker: _Worker, status: str, reason: str) -> None:
     worker.ended_by_us = status, reason
-    worker.process.kill()
+    _end(worker.process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and whatever it has started, which shares its session."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _write(process: subprocess.Popen[str], line: str) -> None:

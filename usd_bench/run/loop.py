@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,10 @@ from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.run.budget import Budget
 from usd_bench.solver import Solver, State
-from usd_bench.store.schema import TRACE
+from usd_bench.store.schema import METRICS
+
+MEASURING_LIMIT = 10
+"""Evaluation may take this many times the solver's budget, or a solver with cheap steps would never end."""
 
 
 @dataclass
@@ -30,7 +33,8 @@ class Outcome:
     reason: str = ""
     trace: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
-    """The trace row with the smallest res_max, whose profile is stored."""
+    """The trace row of the profile that is stored: the one that met the targets, else the one with the smallest
+    residual and violation of side conditions, whichever of the two is larger."""
     iterations: int = 0
     time_setup: float = 0.0
 
@@ -55,41 +59,63 @@ def drive(
     device: str,
     observer: Observer,
     outcome: Outcome,
+    spent: tuple[float, float] = (0.0, 0.0),
 ) -> None:
     """Run one pairing to its end, filling ``outcome``. Exceptions of the solver or problem pass through.
 
-    ``problem`` measures; ``lent`` is the solver's own instance of it, without the held-out points.
+    ``problem`` measures; ``lent`` is the solver's own instance of it, without the held-out points. ``spent``: solver
+    and evaluation seconds of the run that this one resumes. All the solver does is on its clock: init, step, profile.
     """
     clock = _Clock(device)
-    state: Any = initial()
-    outcome.time_setup = clock.lap()
     observer.on_start()
-    solved, evaluated = 0.0, 0.0
+    clock.lap()
+    state: Any = initial()
+    _check_state(state, None)
+    solved, evaluated = spent[0] + clock.lap(), spent[1]
     while True:
         n = outcome.iterations = state.iteration
         at_limit = budget.max_iter is not None and n >= budget.max_iter
-        out_of_time = solved >= budget.max_time
+        out_of_time = solved >= budget.max_time or evaluated >= MEASURING_LIMIT * budget.max_time
         stopping = observer.stop_requested()
         if n % budget.eval_every == 0 or _early(n) or at_limit or out_of_time or stopping:
             clock.lap()
             profile = solver.profile(lent, state)
-            values = compute(metrics.values(), measure(problem, profile))
+            solved += clock.lap()
+            measured = measure(problem, profile)
+            values = compute(metrics, measured)
             evaluated += clock.lap()
-            row = _row(profile.lam, values, state, solved, evaluated)
+            row = _row(measured.lam, values, state, solved, evaluated)
             outcome.trace.append(row)
-            finite = math.isfinite(row["lam"]) and math.isfinite(row["res_max"])
-            best = finite and (outcome.best is None or row["res_max"] < outcome.best["res_max"])
+            finite = all(math.isfinite(row[name]) for name in ("lam", "res_max", "cond_max"))
+            reached = finite and budget.reached(metrics, values)
+            best = finite and (reached or outcome.best is None or _badness(row) < _badness(outcome.best))
             if best:
                 outcome.best = row
             observer.on_evaluation(row, state, profile, best)
-            outcome.status, outcome.reason = _verdict(
-                row, finite, budget, metrics, values, at_limit, out_of_time, stopping
-            )
-            if outcome.status:
+            status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, stopping)
+            if status:
+                outcome.status, outcome.reason = status, reason
                 return
         clock.lap()
         state = solver.step(lent, state)
         solved += clock.lap()
+        _check_state(state, n + 1)
+
+
+def _badness(row: Mapping[str, Any]) -> float:
+    """What ranks profiles: a small residual is worth nothing where a side condition fails."""
+    return max(float(row["res_max"]), float(row["cond_max"]))
+
+
+def _check_state(state: Any, iteration: int | None) -> None:
+    """Hold a solver to the contract on which budgets rest: a State, one iteration per step, whole counters."""
+    if not isinstance(state, State):
+        raise TypeError(f"the solver returned a {type(state).__name__} where a State was expected")
+    if type(state.iteration) is not int or (iteration is not None and state.iteration != iteration):
+        raise ValueError(f"the solver's step left iteration at {state.iteration!r}; expected {iteration}")
+    for name, count in asdict(state.counters).items():
+        if type(count) is not int or not 0 <= count < 2**63:
+            raise ValueError(f"the solver's counter {name!r} is {count!r}; expected a whole number")
 
 
 def _early(iteration: int) -> bool:
@@ -100,29 +126,35 @@ def _early(iteration: int) -> bool:
 def _verdict(
     row: Mapping[str, Any],
     finite: bool,
+    reached: bool,
     budget: Budget,
-    metrics: Mapping[str, Metric],
     values: Mapping[str, float],
     at_limit: bool,
     out_of_time: bool,
     stopping: bool,
 ) -> tuple[str, str]:
     if not finite:
-        return "diverged", f"λ = {row['lam']}, res_max = {row['res_max']} at iteration {row['iteration']}"
-    if budget.reached(metrics, values):
+        numbers = ", ".join(f"{name} = {row[name]}" for name in ("lam", "res_max", "cond_max"))
+        return "diverged", f"{numbers} at iteration {row['iteration']}"
+    if reached:
         return "converged", ", ".join(f"{name} = {values[name]:.3g}" for name in budget.until)
     if stopping:
         return "killed", "interrupted by the user"
     if at_limit:
         return "budget", f"{budget.max_iter} iterations"
     if out_of_time:
+        if row["time_solve_s"] < budget.max_time:
+            return (
+                "budget",
+                f"measuring took {MEASURING_LIMIT} times the solver's {budget.max_time:g} s; raise --eval-every",
+            )
         return "budget", f"{budget.max_time:g} s of solver time"
     return "", ""
 
 
 def _row(lam: float, values: Mapping[str, float], state: State, solved: float, evaluated: float) -> dict[str, Any]:
-    known = {name: value for name, value in values.items() if name in TRACE.names}
-    extra = {name: value for name, value in values.items() if name not in TRACE.names}
+    known = {name: value for name, value in values.items() if name in METRICS}
+    extra = {name: value for name, value in values.items() if name not in METRICS}
     return {
         "iteration": state.iteration,
         "lam": lam,
@@ -142,12 +174,13 @@ class _Clock:
     """A stopwatch that waits for the device before it is read."""
 
     def __init__(self, device: str) -> None:
+        self._device = device
         self._cuda = device.startswith("cuda")
         self._last = time.perf_counter()
 
     def lap(self) -> float:
         if self._cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         passed, self._last = now - self._last, now
         return passed

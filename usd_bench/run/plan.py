@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from usd_bench.errors import SelectorError, did_you_mean
+from usd_bench.errors import PluginError, SelectorError, UsdBenchError, did_you_mean, one_line
+from usd_bench.metrics import Metric
 from usd_bench.problem import Problem
-from usd_bench.registry import Registry
+from usd_bench.registry import Entry, Registry
 from usd_bench.reproducibility import code_identity, digest
 from usd_bench.run.budget import Budget
 from usd_bench.selectors import Selection, checked, parse
 from usd_bench.solver import Solver
+from usd_bench.store.schema import METRICS, RUNS, TRACE
 
 
 @dataclass(frozen=True)
@@ -65,50 +68,94 @@ def plan(
     device: str = "cpu",
 ) -> list[Job]:
     """Every problem × solver × seed as a job. Raises ``SelectorError`` for anything unknown or out of range."""
+    metrics = load_metrics(registry)
     for name in limits.until or {}:
-        registry.get("metrics", name)
+        if name not in metrics:
+            raise SelectorError(f"unknown metric {name!r}{did_you_mean(name, metrics)}")
     chosen_problems = [(s, build_problem(registry, s)) for s in _unique(parse(problems))]
     chosen_solvers = [(s, build_solver(registry, s)) for s in _unique(parse(solvers))]
     jobs = []
     for problem_selection, problem in chosen_problems:
         for solver_selection, solver in chosen_solvers:
             entries = registry.get("problems", problem_selection.name), registry.get("solvers", solver_selection.name)
+            with _contract(entries[0]):
+                parameters = problem.parameters.model_dump(mode="json")
+            with _contract(entries[1]):
+                config = solver.config.model_dump(mode="json")
+            with _contract(entries[0]):
+                budget = _budget(problem, solver, limits)
+                digest([parameters, config, budget.to_json()])  # plain JSON, or the run could have no identity
             for seed in seeds:
                 jobs.append(
                     Job(
                         problem=entries[0].name,
-                        parameters=problem.parameters.model_dump(mode="json"),
+                        parameters=parameters,
                         solver=entries[1].name,
-                        config=solver.config.model_dump(mode="json"),
+                        config=config,
                         seed=seed,
-                        budget=_budget(problem, solver, limits),
+                        budget=budget,
                         device=device,
                         code=code_identity(entries[0].plugin, entries[1].plugin),
                         label=f"{_text(problem_selection)} · {_text(solver_selection)} · seed {seed}",
                     )
                 )
-    return jobs
+    return list({job.run_id: job for job in jobs}.values())
+
+
+def load_metrics(registry: Registry) -> dict[str, Metric]:
+    """Every metric by its registered name, the harness's own first: a plugin's could change what it is handed.
+
+    Raises ``PluginError`` for what is not a metric, or takes the name of a column.
+    """
+    found: dict[str, Metric] = {}
+    for entry in sorted(registry.of("metrics"), key=lambda entry: entry.name not in METRICS):
+        metric = entry.load()
+        if not isinstance(metric, Metric):
+            raise PluginError(f"metric {entry.name!r} of plugin {entry.plugin} is {metric!r}, which is not a Metric")
+        if entry.name not in METRICS and entry.name in (*RUNS.names, *TRACE.names):
+            raise PluginError(f"metric {entry.name!r} of plugin {entry.plugin} has the name of a column; rename it")
+        found[entry.name] = metric
+    return found
+
+
+@contextmanager
+def _contract(entry: Entry) -> Iterator[None]:
+    """Whatever a plugin's class raises while it is set up is the plugin's fault, said in one line."""
+    try:
+        yield
+    except UsdBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{entry.name!r} of plugin {entry.plugin} does not keep the contract: {one_line(error)}"
+        ) from error
 
 
 def build_problem(registry: Registry, selection: Selection) -> Problem:
     """The selected problem with its checked parameters."""
-    cls = registry.get("problems", selection.name).load()
+    entry = registry.get("problems", selection.name)
+    cls = entry.load()
     _must_be(cls, Problem, selection.name)
-    parameters = checked(selection.name, cls.Parameters, selection.parameters)
-    problem: Problem = cls(**parameters.model_dump())
+    with _contract(entry):
+        parameters = checked(selection.name, cls.Parameters, selection.parameters)
+        problem: Problem = cls(**parameters.model_dump())
     return problem
 
 
 def build_solver(registry: Registry, selection: Selection) -> Solver:
     """The selected solver with its checked config."""
-    cls = registry.get("solvers", selection.name).load()
+    entry = registry.get("solvers", selection.name)
+    cls = entry.load()
     _must_be(cls, Solver, selection.name)
-    solver: Solver = cls(checked(selection.name, cls.Config, selection.parameters))
+    with _contract(entry):
+        solver: Solver = cls(checked(selection.name, cls.Config, selection.parameters))
     return solver
 
 
 def _budget(problem: Problem, solver: Solver, limits: Limits) -> Budget:
     recommended = problem.recommended
+    if solver.eval_every < 1:
+        raise ValueError(f"eval_every is {solver.eval_every}; expected at least 1")
     return Budget(
         max_iter=limits.max_iter,
         max_time=recommended.max_time if limits.max_time is None else limits.max_time,
@@ -126,7 +173,7 @@ def _unique(selections: Iterable[Selection]) -> list[Selection]:
 
 def _must_be(cls: Any, base: type, name: str) -> None:
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise SelectorError(f"{name!r} is registered as {cls!r}, which is not a {base.__name__}{did_you_mean('', ())}")
+        raise SelectorError(f"{name!r} is registered as {cls!r}, which is not a {base.__name__}")
 
 
 def _text(selection: Selection) -> str:

@@ -34,12 +34,13 @@ def run_row(job: Job, outcome: Outcome, setting: Setting) -> dict[str, Any]:
     """One row for ``runs/``. Measured columns describe the best profile; work and time the whole run."""
     last = outcome.trace[-1] if outcome.trace else {}
     measured = outcome.best or last
+    order = job.parameters.get("order", 0)
     row = {name: measured.get(name) for name in RUNS.names if name in measured}
     row.update({name: last.get(name) for name in RUNS.names if name.startswith(("n_", "time_")) and name in last})
     row.update(
         run_id=job.run_id,
         problem=job.problem,
-        order=job.parameters.get("order", 0),
+        order=order if isinstance(order, int) and abs(order) < 2**63 else None,
         parameters=json.dumps(job.parameters, sort_keys=True),
         solver=job.solver,
         config=json.dumps(job.config, sort_keys=True),

@@ -19,15 +19,15 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from usd_bench.errors import StoreError, UsdBenchError
+from usd_bench.errors import StoreError, UsdBenchError, one_line
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Registry
-from usd_bench.reproducibility import derive_seed, environment, set_global_seed
+from usd_bench.reproducibility import code_identity, derive_seed, environment, set_global_seed
 from usd_bench.run.artifacts import Artifacts
 from usd_bench.run.checkpoint import read_tensors
 from usd_bench.run.loop import Observer, Outcome, drive
-from usd_bench.run.plan import Job, build_problem, build_solver
+from usd_bench.run.plan import Job, build_problem, build_solver, load_metrics
 from usd_bench.run.record import Setting, run_row
 from usd_bench.selectors import Selection
 from usd_bench.store.writer import write_run
@@ -84,7 +84,7 @@ def _work(request: Mapping[str, Any], stop: threading.Event, tell: Tell) -> None
     except Exception as error:
         traceback.print_exc()
         outcome.status = "error"
-        outcome.reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        outcome.reason = one_line(error)
     setting.peak_rss_mib = _peak_memory()
     if job.device.startswith("cuda") and torch.cuda.is_available():
         setting.peak_gpu_mib = torch.cuda.max_memory_allocated(job.device) / 2**20
@@ -107,7 +107,10 @@ def _solve(
     registry = Registry.load([Path(d) for d in request["plugin_dirs"]])
     problem = build_problem(registry, Selection(job.problem, job.parameters))
     solver = build_solver(registry, Selection(job.solver, job.config))
-    metrics = {entry.name: entry.load() for entry in registry.of("metrics")}
+    metrics = load_metrics(registry)
+    plugins = registry.get("problems", job.problem).plugin, registry.get("solvers", job.solver).plugin
+    if code_identity(*plugins) != job.code:
+        raise RuntimeError("the code has changed since this run was planned; run the command again")
     if job.device.startswith("cuda"):
         setting.device_name = torch.cuda.get_device_name(job.device)
     if problem.target is not None:
@@ -115,19 +118,24 @@ def _solve(
     lent = _without_held_out_points(build_problem(registry, Selection(job.problem, job.parameters)))
     unsupported = solver.supports(lent)
     if unsupported is not None:
-        outcome.status, outcome.reason = "unsupported", unsupported
+        outcome.status, outcome.reason = "unsupported", str(unsupported)
         return
     with Artifacts(out / "artifacts" / job.run_id, job, registry) as artifacts:
         imported = time.time() - request["started"]  # by the wall clock: the parent took the first reading
 
+        spent = (0.0, 0.0)
+        checkpoint: dict[str, Any] = {}
+        if request["resume"] is not None:
+            header, checkpoint = read_tensors(Path(request["resume"]), "checkpoint")
+            spent = header["time_solve_s"], header["time_eval_s"]
+
         def initial() -> Any:
-            if request["resume"] is None:
-                return solver.init(lent, seed, job.device)
-            _, tensors = read_tensors(Path(request["resume"]), "checkpoint")
-            return solver.State.from_tensors(tensors, job.device)
+            if checkpoint:
+                return solver.State.from_tensors(checkpoint, job.device)
+            return solver.init(lent, seed, job.device)
 
         def on_start() -> None:
-            outcome.time_setup += imported
+            outcome.time_setup = imported
             tell("started", time_setup=outcome.time_setup, device_name=setting.device_name, lam_ref=setting.lam_ref)
 
         def on_evaluation(row: dict[str, Any], state: Any, profile: Profile, best: bool) -> None:
@@ -138,7 +146,7 @@ def _solve(
             tell("evaluation", row=row, best=best, dtype=setting.dtype)
 
         observer = Observer(on_start, on_evaluation, stop.is_set)
-        drive(problem, lent, solver, job.budget, metrics, initial, job.device, observer, outcome)
+        drive(problem, lent, solver, job.budget, metrics, initial, job.device, observer, outcome, spent)
 
 
 def _without_held_out_points(problem: Problem) -> Problem:

@@ -31,13 +31,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise ``StoreError`` unless files can be made in ``folder``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+    """Raise ``StoreError`` unless a store can be written in ``folder``: found out before a run, not after it."""
+    for part in (folder / name for name in ("runs", "trace", "env", "artifacts")):
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=part):
+                pass
+        except (OSError, ValueError) as error:  # ValueError: a name that the file system cannot spell
+            name = str(part).encode(errors="backslashreplace").decode()
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"cannot write to {name}: {reason}; choose another --out") from error
 
 
 def _umask() -> int:

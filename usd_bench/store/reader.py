@@ -19,33 +19,42 @@ FAILED = ("error", "diverged", "timeout", "killed")
 """Statuses that ``--retry failed`` repeats."""
 
 
-def read(out: Path, kind: str) -> tuple[pd.DataFrame, list[str]]:
-    """All rows of ``runs``, ``trace`` or ``env`` under ``out``, and a warning for every file skipped."""
-    tables, warnings = [], []
+Row = dict[str, Any]
+
+
+def read(out: Path, kind: str) -> tuple[list[Row], list[str]]:
+    """All rows of ``runs``, ``trace`` or ``env`` under ``out``, and a warning for every file that was skipped."""
+    rows: list[Row] = []
+    warnings = []
     folder = out / kind
     for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else []:
         if path.name.startswith((".", "_")):
             continue
         try:
-            tables.append(_read_file(path, kind))
+            rows += _read_file(path, kind).to_pylist()
         except StoreError as error:
             warnings.append(str(error))
-    table = pa.concat_tables(tables) if tables else KINDS[kind].empty_table()
-    return table.to_pandas(), warnings
+    return rows, warnings
+
+
+def read_trace(out: Path, run_id: str) -> pd.DataFrame:
+    """The evaluations of one run. Raises ``StoreError`` when its file cannot be read."""
+    frame: pd.DataFrame = _read_file(out / "trace" / f"{run_id}.parquet", "trace").to_pandas()
+    return frame.sort_values("iteration")
 
 
 def statuses(out: Path) -> tuple[dict[str, str], list[str]]:
     """Status by run_id, and warnings."""
-    frame, warnings = read(out, "runs")
-    return dict(zip(frame["run_id"], frame["status"], strict=True)), warnings
+    rows, warnings = read(out, "runs")
+    return {row["run_id"]: row["status"] for row in rows}, warnings
 
 
-def find_run(out: Path, prefix: str) -> dict[str, Any]:
+def find_run(out: Path, prefix: str) -> Row:
     """The one run whose id begins with ``prefix``. Raises ``StoreError`` when there is none, or several."""
-    frame, warnings = read(out, "runs")
-    matches = frame[frame["run_id"].str.startswith(prefix)] if len(frame) else frame
+    rows, warnings = read(out, "runs")
+    matches = [row for row in rows if row["run_id"].startswith(prefix)]
     if len(matches) == 1:
-        return {str(key): value for key, value in matches.iloc[0].items()}
+        return matches[0]
     if len(matches) > 1:
         raise StoreError(f"{prefix!r} fits {len(matches)} runs in {out}; give more letters of the run id")
     damaged = [w for w in warnings if prefix and f"/{prefix}" in w.replace("\\", "/")]
@@ -57,11 +66,16 @@ def find_run(out: Path, prefix: str) -> dict[str, Any]:
 def _read_file(path: Path, kind: str) -> pa.Table:
     try:
         table = pq.ParquetFile(path).read()
+        version = (table.schema.metadata or {}).get(b"schema_version", b"?").decode(errors="replace")
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be read as Parquet and was skipped: {str(error).splitlines()[0]}") from None
-    version = (table.schema.metadata or {}).get(b"schema_version", b"?").decode()
     if version != str(SCHEMA_VERSION):
         raise StoreError(f"{path} has schema version {version} and was skipped; this usd-bench reads {SCHEMA_VERSION}")
-    if table.schema.names != KINDS[kind].names:
+    if not table.schema.equals(KINDS[kind]):
         raise StoreError(f"{path} does not have the columns of {kind} and was skipped")
+    identity = "env_id" if kind == "env" else "run_id"
+    if table[identity].null_count:
+        raise StoreError(f"{path} has a row without {identity} and was skipped")
+    if kind == "runs" and (table.num_rows != 1 or table[identity][0].as_py() != path.stem):
+        raise StoreError(f"{path} is not the file of one run under its run_id and was skipped; a copy?")
     return table

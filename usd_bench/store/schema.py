@@ -16,7 +16,7 @@ _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
 
 _MEASURED = (
     ("lam", _REAL, "scaling exponent λ of the profile"),
-    ("lam_digits", _REAL, "correct decimal digits of λ, at most those the target's source supports"),
+    ("lam_digits", _REAL, "correct significant digits of λ, at most those the target's source supports"),
     ("res_max", _REAL, "largest scaled residual on the harness's held-out points"),
     ("res_l2", _REAL, "root mean square of the scaled residual"),
     ("res_mean", _REAL, "mean absolute scaled residual"),
@@ -28,6 +28,9 @@ _MEASURED = (
     ("err_max", _REAL, "largest error against it, over its largest value; null without one"),
     ("metrics", _TEXT, "metrics of plugins, as JSON"),
 )
+METRICS = tuple(name for name, _, _ in _MEASURED if name not in ("lam", "metrics"))
+"""The harness's own metrics, each with a column; those of plugins share the column ``metrics``."""
+
 _WORK = (
     ("n_residual", _INT, "residual evaluations"),
     ("n_jacobian", _INT, "Jacobian evaluations"),
@@ -53,7 +56,7 @@ RUNS = _schema(
     ("lam_ref", _REAL, "published λ; null where none is"),
     *_MEASURED[1:],
     ("iterations", _INT, "iterations done when the run ended"),
-    ("iteration_best", _INT, "iteration of the stored profile: the smallest res_max measured"),
+    ("iteration_best", _INT, "iteration of the stored profile"),
     *_WORK,
     ("time_setup_s", _REAL, "seconds for imports and init"),
     ("peak_rss_mib", _REAL, "peak memory of the worker process; null where the system does not tell"),

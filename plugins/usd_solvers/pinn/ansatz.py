@@ -111,7 +111,8 @@ class Ansatz:
         return lifted
 
     def _pin_features(self, name: str, lam: Tensor) -> Tensor:
-        pin = lam.new_tensor([self.problem.pins[name]])
+        # Filled on the device: a tensor made from numbers would be copied there, and waited for.
+        pin = torch.stack([lam.new_full((), value) for value in self.problem.pins[name]])[None]
         return self.problem.feature_jet(pin, lam, self._value)
 
     def _networks_at(self, theta: Tensor, lam: Tensor, x: Tensor) -> _Pass:
