@@ -392,7 +392,19 @@ def test_toy_ipm_converges_from_five_seeds_with_the_published_exponent(cli, tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_burgers_reaches_a_millionth_in_residual_and_error(cli) -> None:
-    done = cli("run", "-p", "burgers[order=[0,1]]", "-s", "gauss_newton,adam", "--seeds", "3", "--json", timeout=550)
+    done = cli(
+        "run",
+        "-p",
+        "burgers[order=[0,1]]",
+        "-s",
+        "gauss_newton,adam",
+        "--seeds",
+        "3",
+        "--max-time",
+        "20",
+        "--json",
+        timeout=550,
+    )
     found = json.loads(done.stdout)
     assert len(found) == 12
     for row in found:
