@@ -31,7 +31,9 @@ def register_trackers(register: Register) -> None:
 def register_commands(register: Register) -> None:
     for name, summary in {
         "run": "Run every pairing of problems and solvers, and store what the harness measures.",
-        "list": "List problems, solvers, metrics, or the runs in a store.",
+        "list": "List problems, solvers, metrics, known answers, or the runs in a store.",
+        "references": "Build or verify the reference profiles.",
+        "spectrum": "Eigenvalues of the linearised dynamics about a run's profile: its unstable modes.",
         "show": "Show one run: its numbers, and a picture of its fields and convergence.",
         "data": "Generate sample data of a problem.",
         "env": "Print the environment that would be recorded with a run.",

@@ -5,7 +5,8 @@ UsdBenchError            exit code 2, one line, never a traceback
 ├── PluginError          a plugin that cannot be loaded, or two that claim one name
 ├── StoreError           a results folder that cannot be read or written
 ├── CheckpointError      a checkpoint that is damaged or belongs to something else
-└── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
+├── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
+└── SpectrumError        a profile whose stability cannot be computed
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class CheckpointError(UsdBenchError):
 
 class MeasurementError(UsdBenchError):
     """A profile that cannot be measured. In a run it becomes a row with status ``error``."""
+
+
+class SpectrumError(UsdBenchError):
+    """A profile whose eigenvalues cannot be computed, or a problem that does not say how its fields evolve."""
 
 
 def one_line(error: BaseException) -> str:

@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from usd_bench.elements import Elements, gauss
 from usd_bench.errors import MeasurementError
 from usd_bench.jets import Channels, Jet, differentiate, equation_namespace
 from usd_bench.problem import Problem
@@ -30,8 +32,21 @@ PROBES = 16
 SEGMENTS, NODES = 64, 12
 """Pieces of each line along which continuity is measured, and Gauss nodes on each."""
 
+HALVINGS, CLOSED = 8, 1e-13
+"""How often a segment with a gap is halved, and the gap, relative to the fields, that is rounding."""
+
 LINES = (0.05, 0.35, 0.65, 0.95)
 """In more than one dimension: where the lines lie, as fractions of the other coordinates' ranges."""
+
+
+PANEL_NODES, PANELS, REFINEMENTS = 16, 300, 12
+"""Of the panels on which nonlocal terms are integrated: Gauss nodes on each, how many at most, and halvings."""
+
+TARGETS = 256
+"""Points at which nonlocal terms are evaluated at once: bounds memory."""
+
+ROUNDING = 1e-12
+"""Size of a panel's last coefficients, relative to the whole density, that refinement could not lower."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +98,26 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
         raise MeasurementError(f"the profile's lam is {profile.lam!r}; expected a number") from error
     lam = torch.tensor(value, dtype=torch.float64)
     _check_derivatives(problem, profile)
+    density = Density(problem, profile) if problem.nonlocal_terms else None
     raw, scaled, values = [], [], []
     for x in torch.split(problem.evaluation(), CHUNK):
-        u = _jets(problem, profile, x)
-        points = problem.points(x)
-        residual, scale = problem.residual(equation_namespace(u), points, lam), problem.scale(points, lam)
+        jets = _jets(problem, profile, x)
+        u, points = equation_namespace(jets), problem.points(x)
+        if density is not None:
+            vars(u).update(density.terms(x))
+        residual, scale = problem.residual(u, points, lam), problem.scale(points, lam)
         for name in problem.equations:
             if residual[name].shape != (len(x),) or scale[name].shape != (len(x),) or bool((scale[name] <= 0).any()):
                 raise MeasurementError(f"equation {name!r}: residual and scale must be ({len(x)},), the scale positive")
         raw.append(torch.stack([residual[name] for name in problem.equations]).detach())
         scaled.append(torch.stack([residual[name] / scale[name] for name in problem.equations]).detach())
-        values.append({name: jet.value.detach() for name, jet in u.items()})
+        values.append({name: jet.value.detach() for name, jet in jets.items()})
     conditions = {}
     for condition in problem.conditions():
-        u = _jets(problem, profile, condition.at)
-        violation = condition.error(equation_namespace(u), problem.points(condition.at), lam)
+        u = equation_namespace(_jets(problem, profile, condition.at))
+        if density is not None:
+            vars(u).update(density.terms(condition.at))
+        violation = condition.error(u, problem.points(condition.at), lam)
         conditions[condition.name] = float(violation.detach().abs().max())
     conditions["fields are continuous"] = _largest_jump(problem, profile)
     return Measurement(
@@ -109,6 +129,39 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
         conditions,
         {name: torch.cat([v[name] for v in values]) for name in values[0]},
     )
+
+
+class Density:
+    """What a profile's nonlocal terms depend on, on panels fine enough for its own variation.
+
+    Panels are halved until the last Legendre coefficients of the density are rounding, so the terms are exact
+    to rounding for a smooth profile, wherever its layers lie, and as good as they can be for a rough one.
+    """
+
+    def __init__(self, problem: Problem, profile: Profile) -> None:
+        self._problem = problem
+        low, high = problem.extent(float(profile.lam))[0]
+        panels = Elements(torch.linspace(low, high, 1 + math.ceil((high - low) / 2), dtype=torch.float64))
+        local, _ = gauss(PANEL_NODES)
+        to_legendre = torch.linalg.inv(
+            torch.from_numpy(np.polynomial.legendre.legvander(local.numpy(), PANEL_NODES - 1))
+        )
+        for _ in range(REFINEMENTS):
+            x = panels.points(local).flatten()[:, None]
+            with torch.no_grad():
+                u = SimpleNamespace(**_fields(problem, profile, x))
+                self._values = problem.density(u, problem.points(x))
+            tail = (self._values.view(len(panels), -1) @ to_legendre.T)[:, -2:].abs().amax(1)
+            rough = tail > ROUNDING * self._values.abs().max()
+            self._panels = panels
+            if not bool(rough.any()) or len(panels) + int(rough.sum()) > PANELS:
+                break
+            panels = panels.split(rough)
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """The nonlocal terms (N,) at points (N, d)."""
+        parts = [self._problem.operators(self._panels, PANEL_NODES, s) for s in torch.split(x.detach()[:, 0], TARGETS)]
+        return {name: torch.cat([p[name] @ self._values for p in parts]) for name in self._problem.nonlocal_terms}
 
 
 def _jets(problem: Problem, profile: Profile, x: Tensor) -> dict[str, Jet]:
@@ -168,29 +221,57 @@ def _largest_jump(problem: Problem, profile: Profile) -> float:
 
     Pieces of different solutions have no residual on either side of a jump, and points seldom meet a jump; the
     fundamental theorem of calculus does. Lines run through the box of the held-out points, along every coordinate.
+    A segment with a gap is halved: the error of quadrature in a steep layer vanishes, a jump stays.
     """
     every = problem.evaluation()
     low, high = every.min(0).values, every.max(0).values
-    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(NODES))
-    first = Channels.of(problem.coords, problem.coords)
-    gaps = []
+    gaps = [0.0]
     for axis in range(len(problem.coords)):
-        ends = torch.linspace(0, 1, SEGMENTS + 1, dtype=torch.float64)
-        half = 0.5 / SEGMENTS
-        inner = (ends[:-1, None] + half * (1 + nodes)).flatten()
-        along = torch.cat([ends, inner])
         for fraction in LINES if len(problem.coords) > 1 else (0.0,):
-            share = torch.full((len(along), len(problem.coords)), fraction, dtype=torch.float64)
-            share[:, axis] = along
-            x = (low + (high - low) * share).requires_grad_()
-            with torch.enable_grad():
-                for value in _fields(problem, profile, x).values():
-                    jet = differentiate(value, x, first).data.detach()
-                    change = jet[0, : SEGMENTS + 1].diff()
-                    slope = jet[1 + axis, SEGMENTS + 1 :].view(SEGMENTS, NODES)
-                    integral = half * (high - low)[axis] * (slope @ weights)
-                    gaps.append((change - integral).abs().max())
-    return float(torch.stack(gaps).max())
+            ends = torch.linspace(0, 1, SEGMENTS + 1, dtype=torch.float64)
+            left, right = ends[:-1], ends[1:]
+            for halving in range(HALVINGS + 1):
+                gap, size = _gaps(problem, profile, low, high, axis, fraction, left, right)
+                closed = gap <= CLOSED * size
+                gaps += (gap if halving == HALVINGS else gap[closed]).tolist()
+                if bool(closed.all()):
+                    break
+                middle = (left + right)[~closed] / 2
+                left, right = torch.cat([left[~closed], middle]), torch.cat([middle, right[~closed]])
+    return _largest(gaps)
+
+
+def _gaps(
+    problem: Problem,
+    profile: Profile,
+    low: Tensor,
+    high: Tensor,
+    axis: int,
+    fraction: float,
+    left: Tensor,
+    right: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """For segments of a line along ``axis``, given as shares of its length: the largest gap of any field, and the
+    largest value of any field on all of them.
+    """
+    nodes, weights = gauss(NODES)
+    half = (right - left) / 2
+    inner = (left[:, None] + half[:, None] * (1 + nodes)).flatten()
+    along = torch.cat([left, right, inner])
+    share = torch.full((len(along), len(problem.coords)), fraction, dtype=torch.float64)
+    share[:, axis] = along
+    x = (low + (high - low) * share).requires_grad_()
+    first = Channels.of(problem.coords, problem.coords)
+    n = len(left)
+    gaps, sizes = [], []
+    with torch.enable_grad():
+        for value in _fields(problem, profile, x).values():
+            jet = differentiate(value, x, first).data.detach()
+            change = jet[0, n : 2 * n] - jet[0, :n]
+            slope = jet[1 + axis, 2 * n :].view(n, NODES)
+            gaps.append((change - half * (high - low)[axis] * (slope @ weights)).abs())
+            sizes.append(jet[0].abs().max())
+    return torch.stack(gaps).amax(0), torch.stack(sizes).max()
 
 
 def compute(metrics: Mapping[str, Metric], measurement: Measurement) -> dict[str, float]:
@@ -202,10 +283,12 @@ def compute(metrics: Mapping[str, Metric], measurement: Measurement) -> dict[str
 
 
 def lam_digits(lam: float, reference: float, supported: float) -> float:
-    """Correct significant digits of ``lam``, at most as many as the reference supports. A wrong λ has 0."""
+    """Correct significant digits of ``lam`` (decimals where the reference is 0), at most as many as the reference
+    supports. A wrong λ has 0.
+    """
     if not math.isfinite(lam):
         return math.nan
-    error = abs(lam - reference) / abs(reference)
+    error = abs(lam - reference) / (abs(reference) or 1.0)
     return supported if error == 0 else min(max(-math.log10(error), 0.0), supported)
 
 

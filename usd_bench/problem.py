@@ -7,21 +7,25 @@ smooth trial function looks like (features, lift). It knows no network, no grid 
 
 from __future__ import annotations
 
+import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Checked
 from torch import Tensor
 
-from usd_bench.jets import Channels, Jet
+from usd_bench.jets import Channels, Jet, equation_namespace
 
 if TYPE_CHECKING:
+    from usd_bench.elements import Elements
     from usd_bench.profile import Profile
 
 
@@ -106,12 +110,20 @@ class Problem(ABC):
     coords: ClassVar[tuple[str, ...]]
     fields: ClassVar[tuple[Field, ...]]
     equations: ClassVar[tuple[str, ...]]
+    evolution: ClassVar[dict[str, str]] = {}
+    """Which equation evolves which field in the rescaled dynamics, field_τ + equation = 0: what stability is about."""
     recommended: ClassVar[Recommended]
     Parameters: ClassVar[type[ProblemParameters]] = ProblemParameters
+    continuous: ClassVar[tuple[str, ...]] = ()
+    """Attributes that continuation may vary: floats, or 0-d tensors after ``vary``; parameters among them by name."""
+    nonlocal_terms: ClassVar[tuple[str, ...]] = ()
+    """Names under which the residual reads what ``operators`` make of the ``density``: ``("W", "V")``."""
 
     def __init__(self, **parameters: Any) -> None:
         """Raises ``pydantic.ValidationError`` for an unknown parameter or a value out of range."""
         self.parameters = self.Parameters(**parameters)
+        for name in set(self.continuous) & set(type(self.parameters).model_fields):
+            setattr(self, name, getattr(self.parameters, name))
 
     @property
     def order(self) -> int:
@@ -133,6 +145,16 @@ class Problem(ABC):
     @abstractmethod
     def conditions(self) -> tuple[Condition, ...]:
         """Normalisation, admissibility and wall values."""
+
+    def density(self, u: SimpleNamespace, x: SimpleNamespace) -> Tensor:
+        """The function (N,) on which the nonlocal terms depend, pointwise in the field values."""
+        raise NotImplementedError(f"{type(self).__name__} has no nonlocal terms")
+
+    def operators(self, panels: Elements, nodes: int, at: Tensor) -> dict[str, Tensor]:
+        """For each nonlocal term the matrix (len(at), panels · nodes): from the density at the Gauss points of the
+        panels to the term at ``at`` (s-coordinates). Exact to rounding for a density resolved by its panels.
+        """
+        return {}
 
     # -- smooth trial functions -------------------------------------------------------------------------------
 
@@ -156,6 +178,10 @@ class Problem(ABC):
         """For each field, the point where its raw trial function is pinned to zero."""
 
     # -- points ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
+        """The range of each coordinate beyond which the fields equal their limits to rounding."""
 
     @abstractmethod
     def collocation(self, n: int, generator: torch.Generator) -> Tensor:
@@ -185,6 +211,22 @@ class Problem(ABC):
         """The exact or stored profile in this problem's normalisation, or None."""
         return None
 
+    @property
+    def reference_path(self) -> Path:
+        """Where the stored profile of these parameters belongs: ``references/`` beside the module of the class."""
+        module = Path(inspect.getfile(type(self)))
+        values = self.parameters.model_dump(mode="json")
+        name = "-".join([module.stem, *(f"{key}={values[key]}" for key in sorted(values))])
+        return module.parent / "references" / f"{name}.safetensors"
+
+    @classmethod
+    def known(cls) -> list[dict[str, Any]]:
+        """The parameters at which something is known: by default every order with a target or a stored profile."""
+        highest = (getattr(limit, "le", None) for limit in cls.Parameters.model_fields["order"].metadata)
+        orders = range(1 + next((int(n) for n in highest if n is not None), 0))
+        candidates = ((order, cls(order=order)) for order in orders)
+        return [{"order": n} for n, p in candidates if p.target is not None or p.reference_path.is_file()]
+
     # -- shared by every subclass ------------------------------------------------------------------------------
 
     @cached_property
@@ -205,6 +247,25 @@ class Problem(ABC):
         """Residual over envelope, (equations, N): what solvers minimise and the harness reports."""
         raw, scale = self.residual(u, x, lam), self.scale(x, lam)
         return torch.stack([raw[name] / scale[name] for name in self.equations])
+
+    def vary(self, **values: Tensor | float) -> Self:
+        """The same problem with continuous parameters at other values, in which the residual is differentiable."""
+        other = copy.copy(self)
+        for name, value in values.items():
+            setattr(other, name, value)
+        return other
+
+    def at_order(self, order: int) -> Self:
+        """The same equation, aiming at another of its profiles."""
+        other = copy.copy(self)
+        other.parameters = self.parameters.model_copy(update={"order": order})
+        return other
+
+    def trial(self, raw: dict[str, Tensor], x: Tensor, lam: Tensor) -> SimpleNamespace:
+        """The jets ``u`` of the trial function whose raw jets are ``raw[f]`` (channels of f, N), at ``x`` (N, d)."""
+        jets = {name: Jet(data, self.channels[name]) for name, data in raw.items()}
+        lifted = self.lift(jets, Jet.coordinates(x, self.all_channels), lam)
+        return equation_namespace({name: jet.restrict(self.channels[name]) for name, jet in lifted.items()})
 
     def starting_fields(self, x: Tensor, lam: Tensor) -> dict[str, Tensor]:
         """The fields of the zero trial function: every wall value, parity and normalisation holds. x: (N, d)."""

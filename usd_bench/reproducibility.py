@@ -11,6 +11,7 @@ import platform
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,15 @@ def code_digest(module: str) -> str:
     return total.hexdigest()[:16]
 
 
-def code_identity(*plugins: Plugin) -> dict[str, str]:
-    """Version and digest of the harness and of each plugin that takes part in a run."""
+def code_identity(plugins: Sequence[Plugin], reference: Path) -> dict[str, str]:
+    """Version and digest of the harness and of each plugin that takes part in a run, and of the stored profile that
+    errors are taken against, if there is one.
+    """
     parts = {"usd_bench": code_digest("usd_bench")}
     for plugin in plugins:
         parts[plugin.module.partition(".")[0]] = f"{plugin.version}:{code_digest(plugin.module)}"
+    if reference.is_file():
+        parts["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()[:16]
     return parts
 
 

@@ -108,6 +108,10 @@ class Solver(ABC):
     def step(self, problem: Problem, state: Any) -> Any:
         """One iteration: the state after it, with ``iteration`` one higher."""
 
+    def finished(self, state: Any) -> bool:
+        """Whether further steps could only repeat this one; the run then ends short of its budget."""
+        return False
+
     @abstractmethod
     def profile(self, problem: Problem, state: Any) -> Profile:
         """The profile that the state stands for."""

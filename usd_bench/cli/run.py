@@ -100,11 +100,11 @@ def command(
 
     # Imported here: torch comes with them, and --help must not wait for it.
     from usd_bench.cli.progress import display
+    from usd_bench.files import check_writable
     from usd_bench.reproducibility import cores
     from usd_bench.run.budget import parse_until
     from usd_bench.run.executor import execute
     from usd_bench.run.plan import Limits, plan
-    from usd_bench.store.files import check_writable
     from usd_bench.store.reader import FAILED, read, statuses
 
     _check_device(device)

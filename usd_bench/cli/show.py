@@ -61,16 +61,11 @@ def _picture(row: dict[str, Any], out: Path, png: Path | None, plugin_dirs: tupl
 
     from usd_bench.profile import on_grid
     from usd_bench.report.figures import run_figure
-    from usd_bench.run.checkpoint import read_tensors
-    from usd_bench.run.plan import build_problem, build_solver
-    from usd_bench.selectors import Selection
+    from usd_bench.run.artifacts import load_profile
     from usd_bench.store.reader import read_trace
 
     folder = out / "artifacts" / row["run_id"]
-    problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
-    solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
-    header, tensors = read_tensors(folder / "profile.safetensors", "profile")
-    profile = solver.restore(problem, header["lam"], tensors)
+    problem, profile = load_profile(registry, out, row)
     trace = read_trace(out, row["run_id"])
     axes = problem.grid(max(64, problem.recommended.grid))
     path = png or folder / "run.png"

@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from usd_bench.store.files import write_atomically
+from usd_bench.analysis.spectrum import Spectrum
+from usd_bench.elements import lobatto
+from usd_bench.files import write_atomically
 
 
 def run_figure(
@@ -41,6 +43,37 @@ def run_figure(
             panel.set_ylabel(coords[1])
             mesh = panel.pcolormesh(axes[0].numpy(), axes[1].numpy(), values.numpy().T, shading="gouraud")
             figure.colorbar(mesh, ax=panel)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def spectrum_figure(path: Path, title: str, found: Spectrum) -> None:
+    """Write a PNG: the eigenvalues in the complex plane, and the growing modes' eigenfunctions along s."""
+    from io import BytesIO
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (plane, modes) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure.suptitle(title)
+    plane.set(title="eigenvalues", xlabel="Re μ", ylabel="Im μ")
+    plane.axvline(0, color="0.7", linewidth=1)
+    for kind, marker in (("unstable", "o"), ("symmetry", "x"), ("stable", ".")):
+        chosen = [mu for i, mu in enumerate(found.eigenvalues) if found.meaning(i).startswith(kind)]
+        plane.plot([mu.real for mu in chosen], [mu.imag for mu in chosen], marker, label=f"{kind} ({len(chosen)})")
+    plane.legend()
+    modes.set(title="growing modes (raw functions, first angle)", xlabel="s", xlim=(-8, 12))
+    for i, mode in enumerate(found.eigenfunctions):
+        if found.meaning(i) == "unstable":
+            for name, values in mode.items():
+                s = found.mesh.elements.points(lobatto(values.shape[1])).flatten()
+                modes.plot(s, values[:, :, 0].flatten(), label=f"{name}, μ = {found.eigenvalues[i].real:.4f}")
+    if modes.lines:
+        modes.legend(fontsize=8)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

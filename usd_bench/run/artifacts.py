@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,18 +10,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Entry, Registry
-from usd_bench.run.checkpoint import write_tensors
-from usd_bench.run.plan import Job
+from usd_bench.run.plan import Job, build_problem, build_solver
+from usd_bench.selectors import Selection
 from usd_bench.solver import State
+from usd_bench.tensorfile import read_tensors, write_tensors
 from usd_bench.tracking import Tracker
 
 SHARE = 0.1
 """Largest share of a run's time that writing checkpoints may take; below it, each evaluation is written at once."""
 
-NAMES = ("best.ckpt", "last.ckpt", "profile.safetensors", "run.png")
+NAMES = (
+    "best.ckpt",
+    "last.ckpt",
+    "profile.safetensors",
+    "run.png",
+    "spectrum.json",
+    "spectrum.safetensors",
+    "spectrum.png",
+)
 """What a run leaves; removed when it is repeated, so that no file belongs to another attempt than its row."""
+
+
+def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple[Problem, Profile]:
+    """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
+    problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
+    solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
+    header, tensors = read_tensors(out / "artifacts" / row["run_id"] / "profile.safetensors", "profile")
+    return problem, solver.restore(problem, header["lam"], tensors)
 
 
 class Artifacts:

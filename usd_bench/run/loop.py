@@ -77,7 +77,8 @@ def drive(
         at_limit = budget.max_iter is not None and n >= budget.max_iter
         out_of_time = solved >= budget.max_time or evaluated >= MEASURING_LIMIT * budget.max_time
         stopping = observer.stop_requested()
-        if n % budget.eval_every == 0 or _early(n) or at_limit or out_of_time or stopping:
+        finished = bool(solver.finished(state))
+        if n % budget.eval_every == 0 or _early(n) or at_limit or out_of_time or stopping or finished:
             clock.lap()
             profile = solver.profile(lent, state)
             solved += clock.lap()
@@ -87,12 +88,14 @@ def drive(
             row = _row(measured.lam, values, state, solved, evaluated)
             outcome.trace.append(row)
             finite = all(math.isfinite(row[name]) for name in ("lam", "res_max", "cond_max"))
-            reached = finite and budget.reached(metrics, values)
-            best = finite and (reached or outcome.best is None or _badness(row) < _badness(outcome.best))
+            # Profiles of all orders solve one equation: one with λ of another branch is not the one asked for.
+            named = finite and problem.bracket.low <= measured.lam <= problem.bracket.high
+            reached = named and budget.reached(metrics, values)
+            best = named and (reached or outcome.best is None or _badness(row) < _badness(outcome.best))
             if best:
                 outcome.best = row
             observer.on_evaluation(row, state, profile, best)
-            status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, stopping)
+            status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, stopping, finished)
             if status:
                 outcome.status, outcome.reason = status, reason
                 return
@@ -132,6 +135,7 @@ def _verdict(
     at_limit: bool,
     out_of_time: bool,
     stopping: bool,
+    finished: bool,
 ) -> tuple[str, str]:
     if not finite:
         numbers = ", ".join(f"{name} = {row[name]}" for name in ("lam", "res_max", "cond_max"))
@@ -140,6 +144,8 @@ def _verdict(
         return "converged", ", ".join(f"{name} = {values[name]:.3g}" for name in budget.until)
     if stopping:
         return "killed", "interrupted by the user"
+    if finished:
+        return "budget", "the solver can do no better"
     if at_limit:
         return "budget", f"{budget.max_iter} iterations"
     if out_of_time:

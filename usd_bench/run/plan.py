@@ -85,6 +85,7 @@ def plan(
             with _contract(entries[0]):
                 budget = _budget(problem, solver, limits)
                 digest([parameters, config, budget.to_json()])  # plain JSON, or the run could have no identity
+                code = code_identity([entry.plugin for entry in entries], problem.reference_path)
             for seed in seeds:
                 jobs.append(
                     Job(
@@ -95,7 +96,7 @@ def plan(
                         seed=seed,
                         budget=budget,
                         device=device,
-                        code=code_identity(entries[0].plugin, entries[1].plugin),
+                        code=code,
                         label=f"{_text(problem_selection)} · {_text(solver_selection)} · seed {seed}",
                     )
                 )

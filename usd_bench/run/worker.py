@@ -25,12 +25,12 @@ from usd_bench.profile import Profile
 from usd_bench.registry import Registry
 from usd_bench.reproducibility import code_identity, derive_seed, environment, set_global_seed
 from usd_bench.run.artifacts import Artifacts
-from usd_bench.run.checkpoint import read_tensors
 from usd_bench.run.loop import Observer, Outcome, drive
 from usd_bench.run.plan import Job, build_problem, build_solver, load_metrics
 from usd_bench.run.record import Setting, run_row
 from usd_bench.selectors import Selection
 from usd_bench.store.writer import write_run
+from usd_bench.tensorfile import read_tensors
 
 Tell = Callable[..., None]
 """``tell("evaluation", row=...)``: one event for the parent."""
@@ -109,7 +109,7 @@ def _solve(
     solver = build_solver(registry, Selection(job.solver, job.config))
     metrics = load_metrics(registry)
     plugins = registry.get("problems", job.problem).plugin, registry.get("solvers", job.solver).plugin
-    if code_identity(*plugins) != job.code:
+    if code_identity(plugins, problem.reference_path) != job.code:
         raise RuntimeError("the code has changed since this run was planned; run the command again")
     if job.device.startswith("cuda"):
         setting.device_name = torch.cuda.get_device_name(job.device)

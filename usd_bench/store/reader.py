@@ -18,6 +18,8 @@ UNFINISHED = ("killed",)
 FAILED = ("error", "diverged", "timeout", "killed")
 """Statuses that ``--retry failed`` repeats."""
 
+MIGRATED = ("1",)
+"""Earlier schema versions that are read as they are: 1 lacks the column ``unstable_modes``."""
 
 Row = dict[str, Any]
 
@@ -63,12 +65,22 @@ def find_run(out: Path, prefix: str) -> Row:
     raise StoreError(f"no run {prefix!r} in {out}; usd-bench list runs --out {out} shows what there is")
 
 
+def _migrated(table: pa.Table, kind: str) -> pa.Table:
+    """A table of an earlier version with today's columns: those that it lacks are null."""
+    for field in KINDS[kind]:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(KINDS[kind].names) if set(KINDS[kind].names) == set(table.schema.names) else table
+
+
 def _read_file(path: Path, kind: str) -> pa.Table:
     try:
         table = pq.ParquetFile(path).read()
         version = (table.schema.metadata or {}).get(b"schema_version", b"?").decode(errors="replace")
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be read as Parquet and was skipped: {str(error).splitlines()[0]}") from None
+    if version in MIGRATED:
+        table, version = _migrated(table, kind), str(SCHEMA_VERSION)
     if version != str(SCHEMA_VERSION):
         raise StoreError(f"{path} has schema version {version} and was skipped; this usd-bench reads {SCHEMA_VERSION}")
     if not table.schema.equals(KINDS[kind]):

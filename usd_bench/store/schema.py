@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
@@ -58,6 +58,7 @@ RUNS = _schema(
     ("iterations", _INT, "iterations done when the run ended"),
     ("iteration_best", _INT, "iteration of the stored profile"),
     *_WORK,
+    ("unstable_modes", _INT, "growing modes of the profile beyond the symmetries; null until `usd-bench spectrum`"),
     ("time_setup_s", _REAL, "seconds for imports and init"),
     ("peak_rss_mib", _REAL, "peak memory of the worker process; null where the system does not tell"),
     ("peak_gpu_mib", _REAL, "peak GPU memory; null on the CPU"),

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from usd_bench.files import write_atomically
 from usd_bench.reproducibility import digest
-from usd_bench.store.files import write_atomically
+from usd_bench.store.reader import find_run
 from usd_bench.store.schema import KINDS
 
 Row = dict[str, Any]
@@ -28,6 +29,12 @@ def write_run(out: Path, row: Row, trace: Sequence[Row], environment: Mapping[st
         _write(target, "env", [{"env_id": env_id, "record": json.dumps(dict(environment), sort_keys=True)}])
     _write(out / "trace" / f"{row['run_id']}.parquet", "trace", [{"run_id": row["run_id"], **t} for t in trace])
     _write(out / "runs" / f"{row['run_id']}.parquet", "runs", [row | {"env_id": env_id}])
+
+
+def amend_run(out: Path, run_id: str, **columns: Any) -> None:
+    """Set columns of a stored run that are found out after it. Raises ``StoreError`` when there is no such run."""
+    row = find_run(out, run_id)
+    _write(out / "runs" / f"{run_id}.parquet", "runs", [row | columns])
 
 
 def _write(path: Path, kind: str, rows: Sequence[Row]) -> None:

@@ -1,0 +1,1 @@
+"""Analysis of profiles and stored results."""

@@ -1,0 +1,218 @@
+"""``usd-bench references``: compute the stored profiles anew, or check that they are what they say."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from usd_bench.cli.common import json_option, load_registry, number, plugins_option, print_json, print_rows, selector
+from usd_bench.errors import UsdBenchError
+
+if TYPE_CHECKING:
+    from usd_bench.problem import Problem
+    from usd_bench.registry import Registry
+
+
+@click.group("references")
+def command() -> None:
+    """Build or verify the reference profiles, from which err_max and err_l2_rel of every run are taken.
+
+    \b
+    usd-bench references build -p 'ipm[order=[0,1]]'
+    usd-bench references verify
+    """
+
+
+@command.command()
+@click.option("-p", "--problem", "problems", required=True, multiple=True, help="Problems: name[param=value].")
+@click.option("-s", "--solver", default="continuation", show_default=True, help="The solver that finds the profile.")
+@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), default=3600.0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@plugins_option
+def build(
+    problems: tuple[str, ...], solver: str, max_time: float, threads: int | None, plugin_dirs: tuple[Path, ...]
+) -> int:
+    """Compute profiles and store them beside their problems, with command, commit, error estimate and eigenvalues.
+
+    λ is computed again with more collocation points per element and on a shorter axis, both from the profile found;
+    its error estimate is the larger of the two differences. A profile is stored only if it has as many growing modes
+    as its order.
+
+    \b
+    usd-bench references build -p 'hou_luo[order=[0,1,2,3]]'
+    usd-bench references build -p 'ipm[order=4]' -s 'continuation[angles=64]'
+    """
+    registry = load_registry(plugin_dirs)
+
+    from usd_bench.reproducibility import cores
+    from usd_bench.run.plan import build_problem
+    from usd_bench.selectors import parse
+
+    failed = 0
+    for selection in parse(",".join(problems)):
+        problem = build_problem(registry, selection)
+        label = selector(selection.name, selection.parameters)
+        try:
+            header = _build(registry, problem, label, solver, max_time, threads or cores(), plugin_dirs)
+        except UsdBenchError as error:
+            failed += 1
+            click.echo(f"{label}: not built: {error}", err=True)
+            continue
+        click.echo(
+            f"{label}: λ = {header['lam']:.15g} ± {header['lam_error']:.1e}, residual {header['res_max']:.1e}, "
+            f"{len(header['unstable']) if header['unstable'] is not None else 'unknown'} unstable modes, "
+            f"{header['time_s']:.0f} s"
+        )
+    return int(failed > 0)
+
+
+def _build(
+    registry: Registry,
+    problem: Problem,
+    label: str,
+    solver: str,
+    max_time: float,
+    threads: int,
+    plugin_dirs: tuple[Path, ...],
+) -> dict[str, Any]:
+    from usd_bench.analysis.spectrum import spectrum
+    from usd_bench.collocation.reference import store, stored_profile
+    from usd_bench.errors import SpectrumError
+    from usd_bench.reproducibility import commit
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        row, tensors = _run(registry, label, solver, max_time, threads, out, plugin_dirs)
+        header: dict[str, Any] = {
+            "problem": label.partition("[")[0],
+            "parameters": problem.parameters.model_dump(mode="json"),
+            "lam": row["lam"],
+            "res_max": row["res_max"],
+            "cond_max": row["cond_max"],
+            "command": f"usd-bench references build -p '{label}' -s '{solver}'",
+            "commit": commit(),
+            "threads": threads,
+            "time_s": row["time_solve_s"],
+        }
+        store(problem, tensors, header)
+        variants = {"resolution": "degree=10,tolerance=1e-13,angles=64", "truncation": "stretch=0.9"}
+        for name, config in variants.items():
+            warm = f"spectral_newton[warm_start=reference,{config}]"
+            header[f"lam_{name}"] = _run(registry, label, warm, max_time, threads, out, plugin_dirs)[0]["lam_last"]
+    differences = [abs(header[f"lam_{name}"] - header["lam"]) for name in variants]
+    header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
+    profile = stored_profile(problem)
+    assert profile is not None  # just stored
+    try:
+        found = spectrum(problem, profile)
+    except SpectrumError:
+        header.update(unstable=None, symmetry_error=None)
+    else:
+        header.update(
+            unstable=[float(mu.real) for mu in found.unstable], symmetry_error=max(found.symmetry_errors.values())
+        )
+        if len(header["unstable"]) != problem.order:
+            problem.reference_path.unlink()
+            raise UsdBenchError(
+                f"λ = {header['lam']:.12g} has {len(header['unstable'])} growing modes, and an order-{problem.order} "
+                f"profile has {problem.order}; residual {header['res_max']:.1e}. Nothing was stored"
+            )
+    store(problem, tensors, header)
+    return header
+
+
+def _run(
+    registry: Registry,
+    label: str,
+    solver: str,
+    max_time: float,
+    threads: int,
+    out: Path,
+    plugin_dirs: tuple[Path, ...],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One run in a worker of its own: its row, and the profile's tensors."""
+    from usd_bench.cli.progress import display
+    from usd_bench.run.executor import execute
+    from usd_bench.run.plan import Limits, plan
+    from usd_bench.store.reader import find_run, read_trace
+    from usd_bench.tensorfile import read_tensors
+
+    (job,) = plan(registry, label, solver, [0], Limits(max_time=max_time, until={}))
+    with display(1, False) as show:
+        if execute([job], out, parallel=1, threads=threads, plugin_dirs=plugin_dirs, on_event=show):
+            raise click.Abort
+    row = find_run(out, job.run_id)
+    if row["reason"] != "the solver can do no better":
+        raise UsdBenchError(f"{solver} ended {row['status']}: {row['reason']}")
+    row["lam_last"] = float(read_trace(out, job.run_id)["lam"].iloc[-1])  # the best may be where it started
+    return row, read_tensors(out / "artifacts" / job.run_id / "profile.safetensors", "profile")[1]
+
+
+@command.command()
+@click.option("-p", "--problem", "problems", multiple=True, help="Problems.  [default: every stored profile]")
+@json_option
+@plugins_option
+def verify(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, ...]) -> int:
+    """Measure every stored profile anew, and compare with what its file says and with the published λ.
+
+    \b
+    usd-bench references verify
+    usd-bench references verify -p 'ccf[order=1]' --json
+
+    Exit code 1 when a residual is more than twice what the file says, or λ differs from the published value by
+    more than the digits of its source and the file's error estimate allow.
+    """
+    registry = load_registry(plugin_dirs)
+
+    from usd_bench.cli.list import known_problems
+    from usd_bench.collocation.reference import provenance, stored_profile
+    from usd_bench.metrics import COND_MAX, RES_MAX, measure
+
+    rows = []
+    for name, problem in known_problems(registry, problems):
+        header, profile = provenance(problem), stored_profile(problem)
+        if header is None or profile is None:
+            if problems:
+                rows.append({"problem": name, "order": problem.order, "verdict": "no stored profile"})
+            continue
+        measured = measure(problem, profile)
+        res_max, cond_max = RES_MAX.compute(measured), COND_MAX.compute(measured)
+        target = problem.target
+        faults = []
+        if not res_max <= 2 * header["res_max"] + 1e-13:
+            faults.append(f"residual {res_max:.1e}, the file says {header['res_max']:.1e}")
+        if not cond_max <= 2 * header["cond_max"] + 1e-13:
+            faults.append(f"side conditions {cond_max:.1e}, the file says {header['cond_max']:.1e}")
+        allowed = 3 * header["lam_error"]
+        if target is not None:
+            allowed += 10.0 ** (1 - target.digits) * (abs(target.lam) or 1)
+        if target is not None and abs(profile.lam - target.lam) > allowed:
+            faults.append(f"λ differs from the published value by {profile.lam - target.lam:.1e}")
+        rows.append(
+            {
+                "problem": selector(name, problem.parameters.model_dump(mode="json")),
+                "order": problem.order,
+                "lam": profile.lam,
+                "res_max": res_max,
+                "cond_max": cond_max,
+                "verdict": "; ".join(faults) or "ok",
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(
+            rows,
+            {
+                "problem": lambda r: r["problem"],
+                "λ": lambda r: number(r.get("lam"), ".13g"),
+                "res_max": lambda r: number(r.get("res_max"), ".1e"),
+                "cond_max": lambda r: number(r.get("cond_max"), ".1e"),
+                "verdict": lambda r: r["verdict"],
+            },
+        )
+    return int(any(row["verdict"] != "ok" for row in rows))

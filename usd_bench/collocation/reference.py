@@ -1,0 +1,42 @@
+"""Stored reference profiles: what is known of a problem's answer beyond λ, with where it came from."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from usd_bench.collocation.piecewise import PiecewiseProfile
+from usd_bench.problem import Problem
+from usd_bench.tensorfile import read_tensors, write_tensors
+
+KIND = "reference"
+
+
+def stored_profile(problem: Problem) -> PiecewiseProfile | None:
+    """The profile stored for the problem's parameters, or None. Raises ``CheckpointError`` for a damaged file."""
+    found = _read(problem.reference_path)
+    return None if found is None else PiecewiseProfile.from_tensors(problem, found[0]["lam"], found[1])
+
+
+def provenance(problem: Problem) -> dict[str, Any] | None:
+    """What is said of the stored profile: command, commit, error estimate, residual, eigenvalues; or None."""
+    found = _read(problem.reference_path)
+    return None if found is None else dict(found[0])
+
+
+def store(problem: Problem, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a reference profile; ``header`` must hold ``lam``."""
+    write_tensors(problem.reference_path, KIND, header, tensors)
+    _cached.cache_clear()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    return _cached(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache(maxsize=64)
+def _cached(path: Path, modified: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return read_tensors(path, KIND)
