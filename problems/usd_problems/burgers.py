@@ -67,6 +67,9 @@ class Burgers(Problem):
     def pins(self) -> dict[str, tuple[float, ...]]:
         return {"W": (self._origin,)}
 
+    def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
+        return ((self._origin - 2, 14.0),)  # beyond, -1 hides U/y in y^m W
+
     def collocation(self, n: int, generator: torch.Generator) -> Tensor:
         # Half the points where y^m varies, half in the far field where y^-κ does; one in each equal share of both.
         u = (torch.arange(n) + torch.rand(n, generator=generator, dtype=torch.float64)) / n

@@ -11,7 +11,9 @@ from pydantic import Field as Checked
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from usd_bench.collocation.reference import stored_profile
 from usd_bench.problem import Bracket, Condition, Field, Problem, ProblemParameters, Recommended, Target, axis
+from usd_bench.profile import Profile
 
 PUBLISHED = {
     0: Target(1.0285722760222, 11, "Wang et al. 2025, arXiv:2509.14185; arXiv:2511.22819 prints ...0323"),
@@ -46,23 +48,28 @@ class IPM(Problem):
     coords = ("s", "beta")
     fields = (Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("transport", "biot_savart")
+    evolution: ClassVar[dict[str, str]] = {"transport": "T"}
+    continuous = ("exponent",)
+    exponent = 1.0
+    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
 
     class Parameters(ProblemParameters):
-        order: int = Checked(0, ge=0, le=6, description="0 stable; n has n unstable modes")
+        order: int = Checked(0, ge=0, le=12, description="0 stable; n has n unstable modes")
 
     def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
+        p = self.exponent
         a, b = 1 + lam - u.chi_beta, 2 * u.chi + u.chi_s  # dilation plus flow: radial, angular
-        P = u.T_s + 2 * u.T
-        gradient = x.beta.cos() * P - x.beta.sin() * u.T_beta  # ∂1 R / r
+        P = u.T_s + 2 * p * u.T
+        gradient = x.beta.cos() * P - x.beta.sin() * u.T_beta  # ∂1 R / r^(2p-1)
         return {
             "transport": -lam * u.T + a * P + b * u.T_beta,
-            "biot_savart": u.chi_ss + 4 * u.chi_s + 4 * u.chi + u.chi_betabeta + x.s.exp() * gradient,
+            "biot_savart": u.chi_ss + 4 * u.chi_s + 4 * u.chi + u.chi_betabeta + ((2 * p - 1) * x.s).exp() * gradient,
         }
 
     def scale(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
-        kappa = 1 / (1 + lam)
-        return {"transport": 0.5 * _decay(x.s, 2 - lam * kappa), "biot_savart": _decay(x.s, kappa)}
+        p, kappa = self.exponent, 1 / (1 + lam)
+        return {"transport": _decay(x.s, 2 * p - lam * kappa) / (2 * p), "biot_savart": _decay(x.s, kappa)}
 
     def conditions(self) -> tuple[Condition, ...]:
         s = axis(-8, 20, 57)
@@ -70,13 +77,16 @@ class IPM(Problem):
         origin = torch.cartesian_prod(axis(ORIGIN, ORIGIN, 1), axis(0, math.pi / 2, 9))
         return (
             Condition(
-                "T -> cos²β/2 at the origin", "normalisation", origin, lambda u, x, lam: u.T - 0.5 * x.beta.cos() ** 2
+                "T -> cos²β/2 at the origin",
+                "normalisation",
+                origin,
+                lambda u, x, lam: u.T - power(x.beta.cos() ** 2, self.exponent) / (2 * self.exponent),
             ),
             Condition(
                 "χ -> (2+λ)/4 sin 2β at the origin",
                 "admissibility",
                 origin,
-                lambda u, x, lam: u.chi - (2 + lam) / 4 * (2 * x.beta).sin(),
+                lambda u, x, lam: u.chi - self._strain(lam) * (2 * x.beta).sin(),
             ),
             Condition("χ = 0 on wall and axis", "wall", walls, lambda u, x, lam: u.chi),
         )
@@ -88,16 +98,23 @@ class IPM(Problem):
         return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1  # even in y1
 
     def lift(self, raw: dict[str, Any], x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
-        kappa = 1 / (1 + lam)
+        p, kappa = self.exponent, 1 / (1 + lam)
         c, s = x.beta.cos(), x.beta.sin()
         return {
-            "T": c * c * _decay(x.s, 2 - lam * kappa) * (raw["T"] + 0.5),
-            "chi": c * s * _decay(x.s, kappa) * (raw["chi"] + (2 + lam) / 2),
+            "T": power(c * c, p) * _decay(x.s, 2 * p - lam * kappa) * (raw["T"] + 1 / (2 * p)),
+            "chi": c * s * _decay(x.s, kappa) * (raw["chi"] + 2 * self._strain(lam)),
         }
+
+    def _strain(self, lam: Any) -> Any:
+        """A of χ -> A sin 2β at the origin, for the density to grow there like |y1|^(2p)."""
+        return (1 + lam - lam / (2 * self.exponent)) / 2
 
     @property
     def pins(self) -> dict[str, tuple[float, ...]]:
         return {"T": (ORIGIN, 0.0), "chi": (ORIGIN, 0.0)}
+
+    def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
+        return (-36.0, 37.0 * (1 + lam)), (0.0, math.pi / 2)
 
     def collocation(self, n: int, generator: torch.Generator) -> Tensor:
         # Sobol points, the first half where r varies, the second in the far field where r^-κ does.
@@ -117,6 +134,9 @@ class IPM(Problem):
     def target(self) -> Target | None:
         return PUBLISHED.get(self.order)
 
+    def reference(self) -> Profile | None:
+        return stored_profile(self)
+
     @property
     def bracket(self) -> Bracket:
         low, guess, high = (1 / _inverse_guess(self.order + shift) for shift in (0.5, 0.0, -0.5))
@@ -134,6 +154,11 @@ class ToyIPM(IPM):
 def _decay(s: Any, power: Any) -> Any:
     """(1 + r^2)^(-power/2)."""
     return ((1 + (2 * s).exp()).log() * (-power / 2)).exp()
+
+
+def power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent`` for tensors and jets; exact for 1, where the base may vanish."""
+    return base if isinstance(exponent, float) and exponent == 1 else (base.log() * exponent).exp()
 
 
 def _inverse_guess(order: float) -> float:

@@ -1,0 +1,173 @@
+"""Boussinesq's equations at a wall, to leading order the axisymmetric 3-D Euler equations at theirs."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field as Checked
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from usd_bench.collocation.reference import stored_profile
+from usd_bench.problem import Bracket, Condition, Field, Problem, ProblemParameters, Recommended, Target, axis
+from usd_bench.profile import Profile
+
+PUBLISHED = {
+    0: Target(1.9205599746927, 9, "Wang et al. 2025, arXiv:2509.14185; Chen & Hou, arXiv:2210.07191: 1.9205600"),
+    1: Target(1.3990961221852, 8, "Wang et al. 2025, arXiv:2509.14185"),
+    2: Target(1.2523487, 6, "anshM123/Fluids-Research; Wang et al. 2025, arXiv:2509.14185 prints 1.2523481636"),
+    3: Target(1.1842533, 6, "anshM123/Fluids-Research; Wang et al. 2025, arXiv:2509.14185 prints 1.1842500862"),
+    4: Target(1.144985, 7, "anshM123/Fluids-Research, not peer reviewed"),
+    5: Target(1.119474, 7, "anshM123/Fluids-Research, not peer reviewed"),
+    6: Target(1.101580, 7, "anshM123/Fluids-Research, not peer reviewed"),
+    7: Target(1.088339, 7, "anshM123/Fluids-Research, not peer reviewed"),
+}
+"""λ by order; ``digits`` counts those on which sources agree, or that the only source prints."""
+
+ORIGIN = -36.0
+
+
+class Boussinesq(Problem):
+    """Inviscid Boussinesq ω_t + u·∇ω = ∂1 θ, θ_t + u·∇θ = 0 in a half plane: ω odd, θ even in y1.
+
+    y = x / (1-t)^(1+λ), ω = Ω / (1-t), θ = Θ (1-t)^(λ-1), velocity U = (-∂2 ψ, ∂1 ψ), Δψ = Ω:
+
+        Ω + ((1+λ) y + U)·∇Ω = ∂1 Θ,      (1-λ) Θ + ((1+λ) y + U)·∇Θ = 0
+
+    In log-polar coordinates s = ln r, β = atan2(y2, y1), with Ω = r^p G, Θ = r^(p+1) T, ψ = r^2 χ:
+
+        G + a (G_s + p G) + b G_β = cos β (T_s + (p+1) T) - sin β T_β,      a = 1+λ-χ_β,  b = 2χ+χ_s
+        (1-λ) T + a (T_s + (p+1) T) + b T_β = 0
+        χ_ss + 4 χ_s + 4 χ + χ_ββ = r^p G
+
+    At the origin G -> -cos^p β (normalisation), χ -> A sin 2β with A = (1+λ-a0)/2, a0 = (λ-1)/(p+1) (admissibility),
+    T -> -(1 + p a0)/(p+1) cos^(p+1) β. Far out Ω ~ r^(-κ), Θ ~ r^((λ-1)κ), κ = 1/(1+λ).
+    The axisymmetric 3-D Euler equations at the wall of a cylinder have the same profiles to leading order: see
+    docs/mathematics.md. Source: Wang et al. 2022, arXiv:2201.06780; Chen & Hou, arXiv:2210.07191.
+    """
+
+    coords = ("s", "beta")
+    fields = (Field("G", "s", "beta"), Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
+    equations = ("vorticity", "temperature", "biot_savart")
+    evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
+    continuous = ("exponent",)
+    exponent = 1.0
+    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
+    recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
+
+    class Parameters(ProblemParameters):
+        order: int = Checked(0, ge=0, le=12, description="0 stable; n has n unstable modes")
+
+    def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
+        p = self.exponent
+        a, b = 1 + lam - u.chi_beta, 2 * u.chi + u.chi_s  # dilation plus flow: radial, angular
+        radial = u.T_s + (p + 1) * u.T
+        return {
+            "vorticity": u.G + a * (u.G_s + p * u.G) + b * u.G_beta - (x.beta.cos() * radial - x.beta.sin() * u.T_beta),
+            "temperature": (1 - lam) * u.T + a * radial + b * u.T_beta,
+            "biot_savart": u.chi_ss + 4 * u.chi_s + 4 * u.chi + u.chi_betabeta - (p * x.s).exp() * u.G,
+        }
+
+    def scale(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
+        p, kappa = self.exponent, 1 / (1 + lam)
+        return {
+            "vorticity": _decay(x.s, p + kappa),
+            "temperature": _decay(x.s, p + 1 - (lam - 1) * kappa),
+            "biot_savart": _decay(x.s, kappa),
+        }
+
+    def conditions(self) -> tuple[Condition, ...]:
+        walls = torch.cartesian_prod(axis(-8, 20, 57), axis(0, math.pi / 2, 2))
+        origin = torch.cartesian_prod(axis(ORIGIN, ORIGIN, 1), axis(0, math.pi / 2, 9))
+        return (
+            Condition(
+                "G -> -cos β at the origin",
+                "normalisation",
+                origin,
+                lambda u, x, lam: u.G + _power(x.beta.cos(), self.exponent),
+            ),
+            Condition(
+                "χ -> (3+λ)/4 sin 2β at the origin",
+                "admissibility",
+                origin,
+                lambda u, x, lam: u.chi - self._strain(lam) * (2 * x.beta).sin(),
+            ),
+            Condition("χ = 0 on wall and axis", "wall", walls, lambda u, x, lam: u.chi),
+        )
+
+    def features(self, x: SimpleNamespace, lam: Tensor) -> tuple[Any, ...]:
+        q = _decay(x.s, 1 / (1 + lam))
+        radius = x.s.exp() * _decay(x.s, 1.0)  # r / sqrt(1 + r^2)
+        y1, y2 = x.beta.cos() * radius, x.beta.sin() * radius
+        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1  # even in y1
+
+    def lift(self, raw: dict[str, Any], x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
+        p, kappa = self.exponent, 1 / (1 + lam)
+        c, s = x.beta.cos(), x.beta.sin()
+        top = (1 + p * self._expansion(lam)) / (p + 1)
+        return {
+            "G": _power(c, p) * _decay(x.s, p + kappa) * (raw["G"] - 1),
+            "T": c * _power(c, p) * _decay(x.s, p + 1 - (lam - 1) * kappa) * (raw["T"] - top),
+            "chi": c * s * _decay(x.s, kappa) * (raw["chi"] + 2 * self._strain(lam)),
+        }
+
+    @property
+    def pins(self) -> dict[str, tuple[float, ...]]:
+        return dict.fromkeys(("G", "T", "chi"), (ORIGIN, 0.0))
+
+    def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
+        return (ORIGIN - 2, 37.0 * (1 + lam)), (0.0, math.pi / 2)
+
+    def collocation(self, n: int, generator: torch.Generator) -> Tensor:
+        # Sobol points, the first half where r varies, the second in the far field where r^-κ does.
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        u = SobolEngine(2, scramble=True, seed=seed).draw(n, dtype=torch.float64)  # type: ignore[no-untyped-call]
+        inside = u[: n // 2, 0].clamp(1e-6, 1 - 1e-6).logit() * 1.4
+        outside = -3 * torch.log1p(-u[n // 2 :, 0])
+        return torch.stack([torch.cat([inside, outside]), u[:, 1] * (math.pi / 2)], 1)
+
+    def evaluation(self) -> Tensor:
+        return torch.cartesian_prod(torch.cat([axis(ORIGIN, -8.5, 44), axis(-8, 20, 225)]), axis(0, math.pi / 2, 25))
+
+    def grid(self, n: int) -> tuple[Tensor, ...]:
+        return axis(-4, 8, n), axis(0, math.pi / 2, n)
+
+    @property
+    def target(self) -> Target | None:
+        return PUBLISHED.get(self.order)
+
+    def reference(self) -> Profile | None:
+        return stored_profile(self)
+
+    @property
+    def bracket(self) -> Bracket:
+        # Wang et al. 2025, fig. 3b: 1 + 1/(1.4187 n + 1.0863), rounded; half way to the neighbours.
+        low, guess, high = (1 + 1 / (1.42 * (self.order + shift) + 1.09) for shift in (0.5, 0.0, -0.5))
+        return Bracket(low, guess, high, hold=True)
+
+    def _expansion(self, lam: Any) -> Any:
+        """A at the origin towards the wall, for which Θ grows there like |y1|^(p+1)."""
+        return (lam - 1) / (self.exponent + 1)
+
+    def _strain(self, lam: Any) -> Any:
+        """A of χ -> A sin 2β at the origin."""
+        return (1 + lam - self._expansion(lam)) / 2
+
+
+class ToyBoussinesq(Boussinesq):
+    """The same equations as ``boussinesq``, sized for a laptop: fewer points, smaller networks, minutes."""
+
+    recommended = Recommended(points=1500, hidden=(12, 12, 12), until={"res_max": 1e-4}, max_time=300.0, grid=32)
+
+
+def _decay(s: Any, power: Any) -> Any:
+    """(1 + r^2)^(-power/2)."""
+    return ((2 * s).exp().log1p() * (-power / 2)).exp()
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent``; exact for 1, where the base may vanish."""
+    return base if isinstance(exponent, float) and exponent == 1 else (base.log() * exponent).exp()
