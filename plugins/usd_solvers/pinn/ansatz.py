@@ -6,14 +6,13 @@ descent method needs is here: the residual, and the residual with its row-wise J
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from usd_bench.jets import Channels, Jet, equation_namespace, take
+from usd_bench.jets import Channels, slope, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_solvers.pinn.network import Network, Trace
@@ -75,8 +74,8 @@ class Ansatz:
             ]
         jacobian = theta.new_empty(len(problem.equations), x.shape[0], self.size)
         fixed = {name: jet.detach() for name, jet in raw.items()}
-        lam_column = _slope(lambda value: self._equations(fixed, value, x), lam)
-        slope_of_features = _slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
+        lam_column = slope(lambda value: self._equations(fixed, value, x), lam)
+        slope_of_features = slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
         with torch.no_grad():
             for position, (name, network) in enumerate(self._networks.items()):
                 local, channels = theta[self._slices[name]], problem.channels[name]
@@ -88,7 +87,7 @@ class Ansatz:
                 at_pin = theta.new_empty(1, 1, network.size)
                 one = theta.new_ones(1, 1, 1)
                 by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
-                slope_of_pin = _slope(partial(self._pin_features, name), lam)
+                slope_of_pin = slope(partial(self._pin_features, name), lam)
                 block -= seed[:, 0, :, None] * at_pin
                 lam_column -= seed[:, 0] * (by_pin_features * slope_of_pin).sum()
         jacobian[..., -1] = lam_column
@@ -131,10 +130,7 @@ class Ansatz:
 
     def _equations(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
         problem = self.problem
-        jets = {name: Jet(data, problem.channels[name]) for name, data in raw.items()}
-        lifted = problem.lift(jets, Jet.coordinates(x, problem.all_channels), lam)
-        u = equation_namespace({name: jet.restrict(problem.channels[name]) for name, jet in lifted.items()})
-        return problem.scaled_residual(u, problem.points(x), lam)
+        return problem.scaled_residual(problem.trial(raw, x, lam), problem.points(x), lam)
 
 
 class NetworkProfile(Profile):
@@ -150,19 +146,3 @@ class NetworkProfile(Profile):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"theta": self._theta}
-
-
-def _slope(function: Callable[[Tensor], Tensor], lam: Tensor) -> Tensor:
-    """df/dλ of a tensor function of the scalar λ, by two backward passes: d/dv of (v · f)'.
-
-    Forward-mode would do it in one, but its first use imports a second's worth of torch.
-    """
-    with torch.enable_grad():
-        at = lam.detach().requires_grad_()
-        value = function(at)
-        if not value.requires_grad:
-            return torch.zeros_like(value)
-        v = torch.zeros_like(value, requires_grad=True)
-        (slope,) = torch.autograd.grad(value, at, v, create_graph=True)
-        (result,) = torch.autograd.grad(slope, v)
-    return result

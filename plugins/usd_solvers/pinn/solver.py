@@ -63,6 +63,11 @@ class NetworkSolver(Solver):
     State: ClassVar[type[State]] = NetworkState
     config: NetworkConfig
 
+    def supports(self, problem: Problem) -> str | None:
+        if problem.nonlocal_terms:
+            return f"nonlocal terms ({', '.join(problem.nonlocal_terms)}), which network solvers do not compute yet"
+        return None
+
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
         theta = self.ansatz(problem).initial(generator, device)

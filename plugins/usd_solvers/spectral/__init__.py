@@ -1,0 +1,1 @@
+"""What collocation solvers share: Newton's method on the discrete system, and when its mesh serves."""
