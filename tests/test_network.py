@@ -11,7 +11,8 @@ from usd_bench.registry import Registry
 from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.network import Network
 
-PROBLEMS = [entry.name for entry in Registry.load().of("problems")]
+PROBLEMS = [entry.name for entry in Registry.load().of("problems") if not entry.load().nonlocal_terms]
+"""Those that network solvers support: without nonlocal terms."""
 
 
 def setting(name: str, hidden: tuple[int, ...] = (7, 6, 5), n: int = 40):

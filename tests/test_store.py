@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from usd_bench.errors import CheckpointError, StoreError
-from usd_bench.run.checkpoint import check_checkpoint, read_tensors, write_tensors
-from usd_bench.store.files import check_writable, write_atomically
+from usd_bench.files import check_writable, write_atomically
+from usd_bench.run.checkpoint import check_checkpoint
 from usd_bench.store.reader import find_run, read, statuses
 from usd_bench.store.schema import RUNS
-from usd_bench.store.writer import write_run
+from usd_bench.store.writer import amend_run, write_run
+from usd_bench.tensorfile import read_tensors, write_tensors
 
 
 def row(run_id: str, **values):
@@ -64,6 +65,22 @@ def test_damaged_files_are_named_skipped_and_never_deleted(tmp_path: Path) -> No
     write_run(tmp_path, row("bad"), [], {})  # the same run again: the damaged file is set aside
     assert (tmp_path / "runs" / "_damaged-bad.parquet").read_bytes() == b"not parquet"
     assert len(pd.read_parquet(tmp_path / "runs")) == 2
+
+
+def test_a_store_of_the_first_version_is_read_with_the_new_column_null(tmp_path: Path) -> None:
+    write_run(tmp_path, row("a"), [], {})
+    import pyarrow.parquet as pq
+
+    for path in (tmp_path / "runs" / "a.parquet", *(tmp_path / "env").glob("*.parquet")):
+        table = pq.ParquetFile(path).read()
+        old = table.drop_columns(["unstable_modes"]) if "unstable_modes" in table.column_names else table
+        pq.write_table(old.replace_schema_metadata({"schema_version": "1"}), path)
+    (found,), warnings = read(tmp_path, "runs")
+    assert (found["run_id"], found["unstable_modes"]) == ("a", None)
+    assert not warnings
+    assert len(read(tmp_path, "env")[0]) == 1
+    amend_run(tmp_path, "a", unstable_modes=2)
+    assert find_run(tmp_path, "a")["unstable_modes"] == 2
 
 
 def test_another_schema_version_is_refused_with_a_clear_word(tmp_path: Path) -> None:
@@ -136,7 +153,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from datetime import UTC, datetime
-from usd_bench.store.writer import write_run
+from usd_bench.store.writer import amend_run, write_run
 n = 0
 while True:
     for i in range(5):
