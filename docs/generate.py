@@ -6,6 +6,9 @@ import re
 import sys
 from pathlib import Path
 
+from usd_bench.analysis.truth import markdown, truth_rows
+from usd_bench.cli.list import known_problems
+from usd_bench.registry import Registry
 from usd_bench.store.schema import KINDS
 
 HERE = Path(__file__).parent
@@ -19,8 +22,16 @@ def columns(kind: str) -> str:
     return "\n".join(lines)
 
 
+def truth() -> str:
+    """Published and own values of λ as a Markdown table."""
+    return markdown(truth_rows(known_problems(Registry.load())))
+
+
 def generated(text: str) -> str:
     """The text with every generated part as it should be."""
+    text = re.sub(
+        r"<!-- truth -->\n.*?<!-- end -->", lambda match: f"<!-- truth -->\n{truth()}\n<!-- end -->", text, flags=re.S
+    )
     return re.sub(
         r"<!-- columns: (\w+) -->\n.*?<!-- end -->",
         lambda match: f"<!-- columns: {match[1]} -->\n{columns(match[1])}\n<!-- end -->",
