@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field as Checked
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
-from usd_bench.collocation.reference import stored_profile
-from usd_bench.problem import Bracket, Condition, Field, Problem, ProblemParameters, Recommended, Target, axis
-from usd_bench.profile import Profile
+from usd_bench.problem import Bracket, Condition, Field, ProblemParameters, Recommended, Target, axis
+from usd_problems.quarter_plane import QuarterPlane, power
 
 PUBLISHED = {
     0: Target(1.9205599746927, 9, "Wang et al. 2025, arXiv:2509.14185; Chen & Hou, arXiv:2210.07191: 1.9205600"),
@@ -30,7 +28,7 @@ PUBLISHED = {
 ORIGIN = -36.0
 
 
-class Boussinesq(Problem):
+class Boussinesq(QuarterPlane):
     """Inviscid Boussinesq ω_t + u·∇ω = ∂1 θ, θ_t + u·∇θ = 0 in a half plane: ω odd, θ even in y1.
 
     y = x / (1-t)^(1+λ), ω = Ω / (1-t), θ = Θ (1-t)^(λ-1), velocity U = (-∂2 ψ, ∂1 ψ), Δψ = Ω:
@@ -49,13 +47,10 @@ class Boussinesq(Problem):
     docs/mathematics.md. Source: Wang et al. 2022, arXiv:2201.06780; Chen & Hou, arXiv:2210.07191.
     """
 
-    coords = ("s", "beta")
     fields = (Field("G", "s", "beta"), Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("vorticity", "temperature", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
-    continuous = ("exponent",)
-    exponent = 1.0
-    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
+    origin = ORIGIN
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
 
     class Parameters(ProblemParameters):
@@ -74,9 +69,9 @@ class Boussinesq(Problem):
     def scale(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
         p, kappa = self.exponent, 1 / (1 + lam)
         return {
-            "vorticity": _decay(x.s, p + kappa),
-            "temperature": _decay(x.s, p + 1 - (lam - 1) * kappa),
-            "biot_savart": _decay(x.s, kappa),
+            "vorticity": self.radial(x.s, p + kappa),
+            "temperature": self.radial(x.s, p + 1 - (lam - 1) * kappa),
+            "biot_savart": self.radial(x.s, kappa),
         }
 
     def conditions(self) -> tuple[Condition, ...]:
@@ -87,7 +82,7 @@ class Boussinesq(Problem):
                 "G -> -cos β at the origin",
                 "normalisation",
                 origin,
-                lambda u, x, lam: u.G + _power(x.beta.cos(), self.exponent),
+                lambda u, x, lam: u.G + power(x.beta.cos(), self.exponent),
             ),
             Condition(
                 "χ -> (3+λ)/4 sin 2β at the origin",
@@ -98,20 +93,14 @@ class Boussinesq(Problem):
             Condition("χ = 0 on wall and axis", "wall", walls, lambda u, x, lam: u.chi),
         )
 
-    def features(self, x: SimpleNamespace, lam: Tensor) -> tuple[Any, ...]:
-        q = _decay(x.s, 1 / (1 + lam))
-        radius = x.s.exp() * _decay(x.s, 1.0)  # r / sqrt(1 + r^2)
-        y1, y2 = x.beta.cos() * radius, x.beta.sin() * radius
-        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1  # even in y1
-
     def lift(self, raw: dict[str, Any], x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
         p, kappa = self.exponent, 1 / (1 + lam)
         c, s = x.beta.cos(), x.beta.sin()
         top = (1 + p * self._expansion(lam)) / (p + 1)
         return {
-            "G": _power(c, p) * _decay(x.s, p + kappa) * (raw["G"] - 1),
-            "T": c * _power(c, p) * _decay(x.s, p + 1 - (lam - 1) * kappa) * (raw["T"] - top),
-            "chi": c * s * _decay(x.s, kappa) * (raw["chi"] + 2 * self._strain(lam)),
+            "G": power(c, p) * self.radial(x.s, p + kappa) * (raw["G"] - 1),
+            "T": c * power(c, p) * self.radial(x.s, p + 1 - (lam - 1) * kappa) * (raw["T"] - top),
+            "chi": c * s * self.radial(x.s, kappa) * (raw["chi"] + 2 * self._strain(lam)),
         }
 
     @property
@@ -121,26 +110,9 @@ class Boussinesq(Problem):
     def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
         return (ORIGIN - 2, 37.0 * (1 + lam)), (0.0, math.pi / 2)
 
-    def collocation(self, n: int, generator: torch.Generator) -> Tensor:
-        # Sobol points, the first half where r varies, the second in the far field where r^-κ does.
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        u = SobolEngine(2, scramble=True, seed=seed).draw(n, dtype=torch.float64)  # type: ignore[no-untyped-call]
-        inside = u[: n // 2, 0].clamp(1e-6, 1 - 1e-6).logit() * 1.4
-        outside = -3 * torch.log1p(-u[n // 2 :, 0])
-        return torch.stack([torch.cat([inside, outside]), u[:, 1] * (math.pi / 2)], 1)
-
-    def evaluation(self) -> Tensor:
-        return torch.cartesian_prod(torch.cat([axis(ORIGIN, -8.5, 44), axis(-8, 20, 225)]), axis(0, math.pi / 2, 25))
-
-    def grid(self, n: int) -> tuple[Tensor, ...]:
-        return axis(-4, 8, n), axis(0, math.pi / 2, n)
-
     @property
     def target(self) -> Target | None:
         return PUBLISHED.get(self.order)
-
-    def reference(self) -> Profile | None:
-        return stored_profile(self)
 
     @property
     def bracket(self) -> Bracket:
@@ -161,13 +133,3 @@ class ToyBoussinesq(Boussinesq):
     """The same equations as ``boussinesq``, sized for a laptop: fewer points, smaller networks, minutes."""
 
     recommended = Recommended(points=1500, hidden=(12, 12, 12), until={"res_max": 1e-4}, max_time=300.0, grid=32)
-
-
-def _decay(s: Any, power: Any) -> Any:
-    """(1 + r^2)^(-power/2)."""
-    return ((2 * s).exp().log1p() * (-power / 2)).exp()
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    """``base ** exponent``; exact for 1, where the base may vanish."""
-    return base if isinstance(exponent, float) and exponent == 1 else (base.log() * exponent).exp()

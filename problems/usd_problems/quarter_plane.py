@@ -1,0 +1,59 @@
+"""What the profiles at a wall share: the quarter plane in log-polar coordinates, by symmetry even in y1."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from usd_bench.collocation.reference import stored_profile
+from usd_bench.problem import Problem, axis
+from usd_bench.profile import Profile
+
+
+class QuarterPlane(Problem):
+    """A problem in s = ln r and β = atan2(y2, y1) in [0, π/2]: wall at β = 0, symmetry axis at β = π/2."""
+
+    coords = ("s", "beta")
+    continuous = ("exponent",)
+    exponent = 1.0
+    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
+    origin: ClassVar[float]
+    """An s so far left that it stands for the stagnation point."""
+
+    def radial(self, s: Any, power: Any) -> Any:
+        """(1 + r^2)^(-power/2)."""
+        return ((2 * s).exp().log1p() * (-power / 2)).exp()
+
+    def features(self, x: SimpleNamespace, lam: Tensor) -> tuple[Any, ...]:
+        q = self.radial(x.s, 1 / (1 + lam))
+        radius = x.s.exp() * self.radial(x.s, 1.0)  # r / sqrt(1 + r^2)
+        y1, y2 = x.beta.cos() * radius, x.beta.sin() * radius
+        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1  # even in y1
+
+    def collocation(self, n: int, generator: torch.Generator) -> Tensor:
+        # Sobol points, the first half where r varies, the second in the far field where r^-κ does.
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        u = SobolEngine(2, scramble=True, seed=seed).draw(n, dtype=torch.float64)  # type: ignore[no-untyped-call]
+        inside = u[: n // 2, 0].clamp(1e-6, 1 - 1e-6).logit() * 1.4
+        outside = -3 * torch.log1p(-u[n // 2 :, 0])
+        return torch.stack([torch.cat([inside, outside]), u[:, 1] * (math.pi / 2)], 1)
+
+    def evaluation(self) -> Tensor:
+        s = torch.cat([axis(self.origin, -8.5, 44), axis(-8, 20, 225)])
+        return torch.cartesian_prod(s, axis(0, math.pi / 2, 25))
+
+    def grid(self, n: int) -> tuple[Tensor, ...]:
+        return axis(-4, 8, n), axis(0, math.pi / 2, n)
+
+    def reference(self) -> Profile | None:
+        return stored_profile(self)
+
+
+def power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent`` for tensors and jets; exact for 1, where the base may vanish."""
+    return base if isinstance(exponent, float) and exponent == 1 else (base.log() * exponent).exp()
