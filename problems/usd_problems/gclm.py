@@ -10,20 +10,15 @@ import torch
 from pydantic import Field as Checked
 from torch import Tensor
 
-from usd_bench.collocation.reference import stored_profile
-from usd_bench.elements import Elements
-from usd_bench.problem import Bracket, Condition, Field, Problem, ProblemParameters, Recommended, Target, axis
+from usd_bench.problem import Bracket, Condition, Field, ProblemParameters, Recommended, Target, axis
 from usd_bench.profile import FunctionProfile, Profile
-from usd_problems.hilbert import hilbert_operators
-
-ORIGIN = -36.0
-"""An s so far left that e^s is below rounding."""
+from usd_problems.half_line import ORIGIN, HalfLine
 
 A_CRITICAL = 0.6890665337007457
 """Where c_l = 0 (Lushnikov, Silantyev & Siegel 2021): above, profiles have compact support."""
 
 
-class GCLM(Problem):
+class GCLM(HalfLine):
     """Generalised Constantin-Lax-Majda ω_t + a u ω_x = ω Hω, u_x = Hω: blow-up with ω odd, smooth at 0.
 
     ω = Ω(y) / (1-t), y = x / (1-t)^(1+λ); the literature's c_l is 1 + λ:
@@ -40,15 +35,11 @@ class GCLM(Problem):
     Source: Okamoto, Sakajo & Wunsch, Nonlinearity 21 (2008) 2447; Lushnikov, Silantyev & Siegel, arXiv:2010.01201.
     """
 
-    coords = ("s",)
     fields = (Field("G", "s"),)
     equations = ("vorticity",)
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G"}
-    nonlocal_terms = ("W", "V")
     continuous: ClassVar[tuple[str, ...]] = ("exponent", "a")
     a: float
-    exponent = 1.0
-    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
     recommended = Recommended(points=1000, hidden=(24, 24), until={"res_max": 1e-8}, max_time=300.0, grid=256)
 
     class Parameters(ProblemParameters):
@@ -58,13 +49,6 @@ class GCLM(Problem):
     def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
         speed = 1 + lam + self.a * u.V
         return {"vorticity": u.G + speed * (u.G_s + self.exponent * u.G) - u.G * u.W}
-
-    def density(self, u: SimpleNamespace, x: SimpleNamespace) -> Tensor:
-        vorticity: Tensor = (self.exponent * x.s).exp() * u.G
-        return vorticity
-
-    def operators(self, panels: Elements, nodes: int, at: Tensor) -> dict[str, Tensor]:
-        return hilbert_operators(panels, nodes, at)
 
     def scale(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
         return {"vorticity": self._envelope(x.s, lam)}
@@ -97,16 +81,9 @@ class GCLM(Problem):
         length = float(self._length(torch.tensor(lam)))
         return ((ORIGIN - 2, math.log(math.expm1(60 * rate) / rate) / 2 + math.log(length)),)
 
-    def collocation(self, n: int, generator: torch.Generator) -> Tensor:
-        u = (torch.arange(n) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
-        return (u[:, None].clamp(1e-6, 1 - 1e-6)).logit() * 2
-
     def evaluation(self) -> Tensor:
         far = min(16.07, self.extent(self.bracket.guess)[0][1] - 0.5)  # where the envelope is still above rounding
         return torch.cat([axis(ORIGIN, -6.5, 60), axis(-6.43, far, 1126)])[:, None]
-
-    def grid(self, n: int) -> tuple[Tensor, ...]:
-        return (axis(-8, 12, n),)
 
     @property
     def target(self) -> Target | None:
@@ -135,7 +112,7 @@ class GCLM(Problem):
         if self.a == 0.5:
             v = 16 / 3  # from HΩ(0) = 8/3
             return FunctionProfile(1 / 3 - 1, lambda x: {"G": -1 / (1 + (2 * x[:, 0]).exp() / v**2) ** 2})
-        return stored_profile(self)
+        return super().reference()
 
     def _envelope(self, s: Any, lam: Tensor) -> Any:
         """-G of the zero trial, z = y/L: (1+z^2)^(-(p+1)/2) (1 + c_l z^2)^(1/2 - 1/(2 c_l)); a Gaussian as c_l -> 0."""

@@ -9,11 +9,8 @@ import torch
 from pydantic import Field as Checked
 from torch import Tensor
 
-from usd_bench.collocation.reference import stored_profile
-from usd_bench.elements import Elements
-from usd_bench.problem import Bracket, Condition, Field, Problem, ProblemParameters, Recommended, Target, axis
-from usd_bench.profile import Profile
-from usd_problems.hilbert import hilbert_operators
+from usd_bench.problem import Bracket, Condition, Field, ProblemParameters, Recommended, Target, axis
+from usd_problems.half_line import ORIGIN, HalfLine
 
 SOURCE = "anshM123/Fluids-Research, not peer reviewed"
 PUBLISHED = {
@@ -34,10 +31,9 @@ PUBLISHED = {
         )
     )
 }
-ORIGIN = -36.0
 
 
-class HouLuo(Problem):
+class HouLuo(HalfLine):
     """Hou-Luo ω_t + u ω_x = θ_x, θ_t + u θ_x = 0, u_x = Hω: ω odd, θ even, smooth at 0.
 
     y = x / (1-t)^(1+λ), ω = Ω / (1-t), θ = Θ (1-t)^(λ-1):
@@ -53,14 +49,10 @@ class HouLuo(Problem):
     Source: Luo & Hou, PNAS 111 (2014) 12968; Chen, Hou & Huang, Ann. PDE 8 (2022) 24.
     """
 
-    coords = ("s",)
     fields = (Field("G", "s"), Field("T", "s"))
     equations = ("vorticity", "temperature")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
-    nonlocal_terms = ("W", "V")
     continuous = ("exponent",)
-    exponent = 1.0
-    """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
     recommended = Recommended(points=1000, hidden=(24, 24), until={"res_max": 1e-8}, max_time=300.0, grid=256)
 
     class Parameters(ProblemParameters):
@@ -74,13 +66,6 @@ class HouLuo(Problem):
             "vorticity": u.G + v * (u.G_s + p * u.G) - slope,
             "temperature": v * slope - (lam - 1) * u.T,
         }
-
-    def density(self, u: SimpleNamespace, x: SimpleNamespace) -> Tensor:
-        vorticity: Tensor = (self.exponent * x.s).exp() * u.G
-        return vorticity
-
-    def operators(self, panels: Elements, nodes: int, at: Tensor) -> dict[str, Tensor]:
-        return hilbert_operators(panels, nodes, at)
 
     def scale(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
         vorticity, temperature = self._envelopes(x.s, lam)
@@ -114,22 +99,12 @@ class HouLuo(Problem):
     def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
         return ((ORIGIN - 2, 37.0 * (1 + lam)),)
 
-    def collocation(self, n: int, generator: torch.Generator) -> Tensor:
-        u = (torch.arange(n) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
-        return (u[:, None].clamp(1e-6, 1 - 1e-6)).logit() * 2
-
     def evaluation(self) -> Tensor:
         return torch.cat([axis(ORIGIN, -6.5, 60), axis(-6.43, 16.07, 1126)])[:, None]
-
-    def grid(self, n: int) -> tuple[Tensor, ...]:
-        return (axis(-8, 12, n),)
 
     @property
     def target(self) -> Target | None:
         return PUBLISHED.get(self.order)
-
-    def reference(self) -> Profile | None:
-        return stored_profile(self)
 
     @property
     def bracket(self) -> Bracket:
