@@ -63,12 +63,6 @@ def lobatto(n: int) -> Tensor:
     return torch.sin(torch.linspace(-math.pi / 2, math.pi / 2, n, dtype=torch.float64))
 
 
-@lru_cache
-def chebyshev(n: int) -> Tensor:
-    """``n`` Chebyshev points without the ends, ascending."""
-    return torch.sin(torch.arange(1 - n, n, 2, dtype=torch.float64) * (math.pi / 2 / n))
-
-
 def polynomials(x: Tensor, n: int) -> Tensor:
     """Chebyshev polynomials T_0 … T_(n-1) at ``x``, stacked last. Differentiable everywhere."""
     rows = [torch.ones_like(x), x]
@@ -79,8 +73,8 @@ def polynomials(x: Tensor, n: int) -> Tensor:
 
 @lru_cache
 def to_coefficients(n: int, ends: bool) -> Tensor:
-    """The matrix from values at ``n`` Chebyshev points (with or without the ends) to Chebyshev coefficients."""
-    inverse: Tensor = torch.linalg.inv(polynomials(lobatto(n) if ends else chebyshev(n), n))
+    """The matrix from values at ``n`` Chebyshev points with both ends, or Gauss points, to Chebyshev coefficients."""
+    inverse: Tensor = torch.linalg.inv(polynomials(lobatto(n) if ends else gauss(n)[0], n))
     return inverse
 
 

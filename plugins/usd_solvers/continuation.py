@@ -222,9 +222,10 @@ class Continuation(SpectralSolver):
             units = state.units.new_tensor([0.3 * abs(lam - state.last), 0.3 * amplitude])
             state = replace(state, crossings=state.crossings + 1, last=lam, farthest=0.0, units=units)
             if state.crossings == wanted:
-                mesh = spanned(system.mesh, *self.ends(problem, lam))
-                finish = Unknowns(transfer(system.mesh, mesh, there.fields), there.scalars[:1])
-                return replace(state, phase=FINISHING, **pack(self.system(problem, mesh), finish))
+                finish = self.system(problem, spanned(system.mesh, *self.ends(problem, lam)))
+                fields = finish.joined(transfer(system.mesh, finish.mesh, there.fields, finish.orders_across(problem)))
+                finished = pack(finish, Unknowns(fields, there.scalars[:1]))
+                return replace(state, phase=FINISHING, **finished)
         better, there = self.remeshed(system, now, self._path_tolerance(state))
         if better is not system:  # its curve is another one, by the error of either mesh
             corrected, corrections = self._corrected(better, there, row, state)

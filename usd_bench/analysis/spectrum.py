@@ -77,7 +77,8 @@ def spectrum(problem: Problem, profile: Profile, count: int = 16) -> Spectrum:
     if not problem.evolution:
         raise SpectrumError(f"{type(problem).__name__} does not say how its fields evolve; it has no spectrum here")
     mesh = mesh_of(problem, profile)
-    coarser = replace(mesh, degree=mesh.degree - 2, angles=max(1, round(0.88 * mesh.angles)))
+    across = mesh.across and replace(mesh.across, number=round(0.88 * mesh.angles))
+    coarser = replace(mesh, degree=mesh.degree - 2, across=across)
     found, values, functions = _eigen(problem, profile, mesh, count)
     _, others, _ = _eigen(problem, profile, coarser, count + 4)
     stays = [i for i, mu in enumerate(values) if np.abs(others - mu).min() < DRIFT * max(1.0, abs(mu))]

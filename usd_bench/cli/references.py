@@ -44,7 +44,7 @@ def build(
 
     \b
     usd-bench references build -p 'hou_luo[order=[0,1,2,3]]'
-    usd-bench references build -p 'ipm[order=4]' -s 'continuation[angles=64]'
+    usd-bench references build -p 'ipm[order=4]' -s 'continuation[angles=100]'
     """
     registry = load_registry(plugin_dirs)
 
@@ -99,11 +99,10 @@ def _build(
             "time_s": row["time_solve_s"],
         }
         store(problem, tensors, header)
-        variants = {"resolution": "degree=10,tolerance=1e-13,angles=64", "truncation": "stretch=0.9"}
-        for name, config in variants.items():
+        for name, config in _variants(registry, solver).items():
             warm = f"spectral_newton[warm_start=reference,{config}]"
             header[f"lam_{name}"] = _run(registry, label, warm, max_time, threads, out, plugin_dirs)[0]["lam_last"]
-    differences = [abs(header[f"lam_{name}"] - header["lam"]) for name in variants]
+    differences = [abs(header[f"lam_{name}"] - header["lam"]) for name in ("resolution", "truncation")]
     header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
     profile = stored_profile(problem)
     assert profile is not None  # just stored
@@ -123,6 +122,20 @@ def _build(
             )
     store(problem, tensors, header)
     return header
+
+
+def _variants(registry: Registry, solver: str) -> dict[str, str]:
+    """How λ is computed again, for its error: beyond the solver's resolution, and on a shorter axis."""
+    from usd_bench.run.plan import build_solver
+    from usd_bench.selectors import parse
+
+    base: Any = build_solver(registry, parse(solver)[0]).config
+    if not hasattr(base, "tolerance"):
+        raise UsdBenchError(f"{solver} does not build references; use continuation or spectral_newton")
+    same = f"degree={base.degree},tolerance={base.tolerance:g},angles={base.angles},elements={base.elements}"
+    finer = f"degree={base.degree + 2},tolerance={base.tolerance / 10:g},angles={base.angles * 5 // 4}"
+    finer += f",elements={base.elements}"
+    return {"resolution": finer, "truncation": f"{same},stretch=0.9"}
 
 
 def _run(

@@ -57,8 +57,8 @@ def command(run: str, count: int, as_json: bool, out: Path, plugin_dirs: tuple[P
     }
     write_atomically(folder / "spectrum.json", json.dumps(result, indent=2).encode())
     tensors = {f"{i}.{name}": values for i, mode in enumerate(found.eigenfunctions) for name, values in mode.items()}
-    header = {"run_id": row["run_id"], "eigenvalues": result["eigenvalues"], "crowding": found.mesh.crowding}
-    write_tensors(folder / "spectrum.safetensors", "spectrum", header, tensors | {"breaks": found.mesh.elements.breaks})
+    header = {"run_id": row["run_id"], "eigenvalues": result["eigenvalues"]}
+    write_tensors(folder / "spectrum.safetensors", "spectrum", header, tensors | found.mesh.tensors())
     spectrum_figure(folder / "spectrum.png", f"{row['problem']} · {row['solver']} · order {row['order']}", found)
     amend_run(out, row["run_id"], unstable_modes=len(found.unstable))
     if as_json:

@@ -49,7 +49,8 @@ class Blocks(Factored):
         self._slopes = {name: system.end_slopes(name) for name in self._second}
         flat = {n: block.reshape(e, len(self._names) * k * a, -1, a) for n, block in linear.blocks.items()}
         inside = torch.cat([flat[n][:, :, 1 : k + 1].flatten(2) for n in self._names], 2)
-        outside = torch.cat([*(flat[n][:, :, 0] for n in self._edge), *(flat[n][:, :, k + 1] for n in self._second)], 2)
+        right = (flat[n][:, :, k + 1] @ system.back[n] for n in self._second)
+        outside = torch.cat([*(flat[n][:, :, 0] for n in self._edge), *right], 2)
         # One at a time: torch 2.13's batched LU on several CPU threads returns garbage, pivots below one.
         self._lu = [torch.linalg.lu_factor(matrix) for matrix in inside]
         self._response = self._solve_inside(outside)  # inside = solution - response · (left ends, right second ends)
@@ -70,30 +71,32 @@ class Blocks(Factored):
         inside = inside - self._response @ torch.cat([edge[:-1], edge[1:, cut:]], 1)
         parts = dict(zip(self._names, torch.unflatten(inside, 1, (-1, k, a)).unbind(1), strict=True))
         at_break = dict(zip(self._edge, torch.unflatten(edge, 1, (-1, a)).unbind(1), strict=True))
-        return {
-            name: torch.cat(
-                [at_break[name][:-1, None], parts[name], *([at_break[name][1:, None]] if name in self._second else [])],
-                1,
-            )
-            for name in self._names
-        }
+        found = {}
+        for name in self._names:
+            nodes = [at_break[name][:-1, None], parts[name]]
+            if name in self._second:
+                nodes.append((self._system.back[name] @ at_break[name][1:])[:, None])
+            found[name] = torch.cat(nodes, 1)
+        return found
 
     def _solve_inside(self, b: Tensor) -> Tensor:
         return torch.stack([torch.linalg.lu_solve(*lu, column) for lu, column in zip(self._lu, b, strict=True)])
 
     def _at_ends(self, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What inside values (E, n, columns) are at the ends: values of first-order fields at the right end, slopes
-        of second-order fields at the left and at the right end.
+        of second-order fields at the left and at the right end. At the right end for the next element's angles.
         """
         _, _, k, a = self._system.shape
         parts = dict(zip(self._names, torch.unflatten(inside, 1, (-1, k, a)).unbind(1), strict=True))
         none = inside.new_zeros(len(inside), 0, inside.shape[-1])
 
-        def slopes(side: int) -> Tensor:
-            found = (torch.einsum("en,enac->eac", self._slopes[n][side][:, 1:-1], parts[n]) for n in self._second)
-            return torch.cat([none, *found], 1)
+        def slopes(side: int) -> list[Tensor]:
+            return [torch.einsum("en,enac->eac", self._slopes[n][side][:, 1:-1], parts[n]) for n in self._second]
 
-        return torch.cat([none, *(parts[n][:, -1] for n in self._first)], 1), slopes(0), slopes(1)
+        onward = self._system.onward
+        values = [onward[n] @ parts[n][:, -1] for n in self._first]
+        right = [onward[n] @ slope for n, slope in zip(self._second, slopes(1), strict=True)]
+        return torch.cat([none, *values], 1), torch.cat([none, *slopes(0)], 1), torch.cat([none, *right], 1)
 
     def _start_slopes(self, inside: Tensor) -> Tensor:
         """Of inside values (1, n, columns), the slopes of first-order fields at the very left, (1, ·, columns)."""
@@ -114,8 +117,11 @@ class Blocks(Factored):
             rows = slice(i * a, (i + 1) * a)
             for side, slopes in ((0, left), (1, right)):
                 row = self._slopes[name][side]
-                slopes[:, rows, cut + i * a : cut + (i + 1) * a] += row[:, 0, None, None] * one
-                slopes[:, rows, size + i * a : size + (i + 1) * a] += row[:, -1, None, None] * one
+                turn = self._system.onward[name] if side else one
+                slopes[:, rows, cut + i * a : cut + (i + 1) * a] += row[:, 0, None, None] * turn
+                slopes[:, rows, size + i * a : size + (i + 1) * a] += row[:, -1, None, None] * (
+                    turn @ self._system.back[name]
+                )
         lower, upper = values.new_zeros(e, size, size), values.new_zeros(e, size, size)
         diagonal = values.new_zeros(e + 1, size, size)
         diagonal[:, :cut, :cut] = torch.eye(cut, dtype=values.dtype, device=values.device)

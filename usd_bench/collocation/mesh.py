@@ -1,17 +1,24 @@
-"""Meshes: elements along s, Chebyshev points across β, and how both follow the profile they carry."""
+"""Meshes: elements along s, angles across β, and how both follow the profile they carry."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
 
-from usd_bench.elements import Elements, chebyshev, interpolation, lobatto, to_coefficients
+from usd_bench.collocation.angles import WALL, Angles
+from usd_bench.elements import Elements, interpolation, lobatto, to_coefficients
+from usd_bench.problem import Problem
 
-CROWDINGS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0)
-"""Maps in β from which the one that suits a profile is chosen."""
+FOCI = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.66, 0.72, 0.77, 0.81, 0.85, 0.88, 0.91, 0.94, 0.97, 1.0)
+WIDTHS = (3.0, 0.8, 0.4, 0.25, 0.15, 0.1, 0.07, 0.05, 0.035, 0.025, 0.017)
+"""Where in its range, and within what part of it, the points in β of an element may crowd."""
+
+STIFFNESS = 0.3
+"""Decades in the last coefficients that a step to the next focus or width must gain from one element to the next."""
 
 NARROWEST, WIDEST = 1e-5, 8.0
 """Smallest and largest half-width of an element."""
@@ -22,50 +29,55 @@ GRADING = 0.25
 FLOOR = 1e-15
 """Relative size of coefficients that are rounding."""
 
+THINNEST = 1e-4
+"""Share of the wall panel."""
+
+FEWEST = 20
+"""Angles."""
+
+HYSTERESIS = 3.0
+"""How much smaller the last coefficients in β must become for the angles to move."""
+
 
 @dataclass(frozen=True)
 class Mesh:
-    """Elements along s with polynomials of ``degree`` (one more per further derivative), ``angles`` points across β.
-
-    ``crowding``: how strongly the angles crowd towards the upper end of β, or, negative, the lower: 0 for Chebyshev
-    points, else by a factor of about e^crowding. One-dimensional meshes have one angle.
-    """
+    """Elements along s with ``degree`` collocation points each, and the angles of each; none in one dimension."""
 
     elements: Elements
     degree: int
-    angles: int = 1
-    crowding: float = 0.0
+    across: Angles | None = None
+
+    @classmethod
+    def of(
+        cls, problem: Problem, breaks: Tensor, degree: int, angles: int, focus: float = 1.0, width: float = 0.05
+    ) -> Mesh:
+        """A mesh for a problem of which little is known; in one dimension the last three have no meaning."""
+        if len(problem.coords) == 1:
+            return cls(Elements(breaks), degree)
+        maps = (breaks.new_full((len(breaks) - 1,), value) for value in (focus, width))
+        across = Angles(problem.extent(0.0)[1], angles, 0.05, *maps)
+        return cls(Elements(breaks), degree, across)
 
     def to(self, device: str | torch.device) -> Mesh:
-        return replace(self, elements=Elements(self.elements.breaks.to(device)))
+        across = None if self.across is None else self.across.to(device)
+        return replace(self, elements=Elements(self.elements.breaks.to(device)), across=across)
 
-    def beta(self, span: tuple[float, float]) -> Tensor:
-        """The angles in the range ``span``."""
-        return angle(chebyshev(self.angles), span, self.crowding)[0]
+    @property
+    def angles(self) -> int:
+        """Collocation points across."""
+        return 1 if self.across is None else self.across.number
 
+    def points(self, local: Tensor) -> Tensor:
+        """The points with given local coordinates in each element, at each of its angles, (E · n · angles, d)."""
+        s = self.elements.points(local.to(self.elements.breaks.device))
+        if self.across is None:
+            return s.view(-1, 1)
+        s = s[..., None].expand(-1, -1, self.angles)
+        return torch.stack([s, self.across.beta()[:, None].expand(s.shape)], -1).flatten(0, 2)
 
-def angle(eta: Tensor, span: tuple[float, float], crowding: float) -> tuple[Tensor, Tensor]:
-    """β and dβ/dη at local coordinates η in [-1, 1]: a sinh map that crowds points at one end.
-
-    Source: Tee & Trefethen, SIAM J. Sci. Comput. 28 (2006) 1798.
-    """
-    low, high = span
-    if crowding == 0:
-        return low + (high - low) * (eta + 1) / 2, torch.full_like(eta, (high - low) / 2)
-    scale, z = (high - low) / math.sinh(crowding), crowding * (1 - eta) / 2
-    if crowding < 0:
-        z = crowding * (1 + eta) / 2
-        return low + scale * torch.sinh(z), scale * crowding / 2 * torch.cosh(z)
-    return high - scale * torch.sinh(z), scale * crowding / 2 * torch.cosh(z)
-
-
-def local_angle(beta: Tensor, span: tuple[float, float], crowding: float) -> Tensor:
-    """The inverse of ``angle``; differentiable."""
-    low, high = span
-    if crowding < 0:
-        return 2 * torch.asinh((beta - low) / (high - low) * math.sinh(crowding)) / crowding - 1
-    share = (high - beta) / (high - low)
-    return 1 - 2 * (torch.asinh(share * math.sinh(crowding)) / crowding if crowding else share)
+    def tensors(self) -> dict[str, Tensor]:
+        """What files say of a mesh."""
+        return {"breaks": self.elements.breaks} | ({} if self.across is None else self.across.tensors())
 
 
 def graded(low: float, high: float, finest: float, growth: float, centre: float = 0.0) -> Tensor:
@@ -82,7 +94,13 @@ def spanned(mesh: Mesh, low: float, high: float) -> Mesh:
     """The same mesh, cut or lengthened to end at ``low`` and ``high``."""
     breaks = mesh.elements.breaks
     inner = breaks[(breaks > low + 0.5) & (breaks < high - 0.5)]
-    return replace(mesh, elements=Elements(torch.cat([breaks.new_tensor([low]), inner, breaks.new_tensor([high])])))
+    return on_elements(mesh, Elements(torch.cat([breaks.new_tensor([low]), inner, breaks.new_tensor([high])])))
+
+
+def on_elements(mesh: Mesh, elements: Elements) -> Mesh:
+    """The same mesh across β on other elements."""
+    nearest = mesh.elements.locate(elements.centre)[0]
+    return replace(mesh, elements=elements, across=mesh.across and mesh.across.of(nearest))
 
 
 # -- how well a mesh carries its fields ------------------------------------------------------------------------------
@@ -97,54 +115,106 @@ def tails_along(fields: dict[str, Tensor]) -> Tensor:
     return torch.stack(worst).amax(0)
 
 
-def tail_across(fields: dict[str, Tensor]) -> Tensor:
-    """The last Chebyshev coefficients in β of the worst field, relative to that field, 0-d."""
-    return torch.stack(
-        [
-            (values @ to_coefficients(values.shape[2], False).T.to(values.device))[..., -3:].abs().max() / _size(values)
-            for values in fields.values()
-        ]
-    ).max()
+def tails_across(across: Angles, fields: dict[str, Tensor]) -> Tensor:
+    """The last Chebyshev coefficients in β of the worst field, relative to that field, in both panels of each element,
+    (2, E).
+    """
+    return torch.stack([across.tails(values) / _size(values) for values in fields.values()]).amax(0)
 
 
 def _size(values: Tensor) -> Tensor:
-    return values.abs().max().clamp(min=1.0)
+    """Of a field in each element; a raw function that is small is small beside the one it is added to."""
+    return values.abs().amax((1, 2)).clamp(min=1.0)
 
 
-def adapted(mesh: Mesh, fields: dict[str, Tensor], tolerance: float, most_elements: int, most_angles: int) -> Mesh:
+def adapted(
+    mesh: Mesh,
+    fields: dict[str, Tensor],
+    orders: dict[str, int],
+    tolerance: float,
+    most_elements: int,
+    most_angles: int,
+) -> Mesh:
     """A mesh on which the coefficients of these fields should decay to ``tolerance``, coarser where they do so early.
 
-    Returns ``mesh`` itself when it serves already.
+    ``orders``: of each field across. Returns ``mesh`` itself when it serves already.
     """
-    along = tails_along(fields)
-    elements, angles, crowding = mesh.elements, mesh.angles, mesh.crowding
-    wanted = _equidistributed(mesh, along, tolerance / 3, most_elements)
-    if bool((along > tolerance).any()) or len(wanted) < 0.7 * len(elements):
-        elements = wanted
-    if angles > 1:
-        tail = float(tail_across(fields))
-        fewer = max(8, 2 * round(0.4 * angles))
-        if tail > tolerance:
-            crowding = min(CROWDINGS, key=lambda c: float(tail_across(_across(mesh, fields, angles, c))))
-            angles = max(8, min(most_angles, 2 * round(0.625 * angles)))
-        elif fewer < angles and float(tail_across(_across(mesh, fields, fewer, crowding))) < 0.1 * tolerance:
-            angles = fewer
-    if elements is mesh.elements and angles == mesh.angles and crowding == mesh.crowding:
-        return mesh
-    if len(elements) >= len(mesh.elements) >= most_elements and angles == mesh.angles and crowding == mesh.crowding:
-        return mesh  # nothing left to give
-    return replace(mesh, elements=elements, angles=angles, crowding=crowding)
+    elements = _refined(mesh, tails_along(fields), tolerance, most_elements)
+    across = mesh.across and _across(mesh.across, fields, orders, tolerance, most_angles)
+    better = mesh if across is mesh.across else replace(mesh, across=across)
+    return better if elements is mesh.elements else on_elements(better, elements)
 
 
-def _equidistributed(mesh: Mesh, along: Tensor, tolerance: float, most: int) -> Elements:
-    """Elements of the sizes at which coefficients would decay to ``tolerance``: a tail falls like size^degree."""
+def _across(across: Angles, fields: dict[str, Tensor], orders: dict[str, int], tolerance: float, most: int) -> Angles:
+    """Maps and a number of angles that suit the fields; or the same angles, if they do."""
+    if float(tails_across(across, fields).max()) <= tolerance:
+        fewer = replace(across, number=max(FEWEST, 2 * round(0.4 * across.number)))
+        serves = float(tails_across(fewer, at_angles(across, fewer, fields, orders)).max()) < 0.1 * tolerance
+        return fewer if serves and fewer.number < across.number else across
+    better, tails = _focused(across, fields, orders, tolerance)
+    worst, number = float(tails.max()), across.number
+    if worst > tolerance:
+        growth = 1.05 * math.log(tolerance) / math.log(worst)
+        number = max(number, min(most, 2 * math.ceil(number / 2 * min(1.6, max(1.15, growth)))))
+    at_wall = float(tails_across(across, fields)[0].max())
+    wall = across.wall
+    if at_wall > tolerance:
+        wall = max(THINNEST, wall * max(0.3, (tolerance / 3 / at_wall) ** (1 / WALL)))
+    return better if (number, wall) == (across.number, across.wall) else replace(better, number=number, wall=wall)
+
+
+def _focused(
+    across: Angles, fields: dict[str, Tensor], orders: dict[str, int], tolerance: float
+) -> tuple[Angles, Tensor]:
+    """For each element, the map in β under which its fields have short tails, and those tails.
+
+    Neighbours get the same map unless there is something to gain.
+    """
+    now = tails_across(across, fields)[1]
+    maps = torch.tensor(list(product(FOCI, WIDTHS)), dtype=now.dtype, device=now.device)
+    steps = torch.tensor(list(product(range(len(FOCI)), range(len(WIDTHS)))), dtype=now.dtype, device=now.device)
+    found = (replace(across, focus=f.expand(len(now)), width=w.expand(len(now))) for f, w in maps)
+    tails = torch.stack([tails_across(other, at_angles(across, other, fields, orders))[1] for other in found])
+    chosen = _cheapest(tails.clamp(min=0.1 * tolerance).log10(), STIFFNESS * torch.cdist(steps, steps, p=1))
+    best = tails.gather(0, chosen[None])[0]
+    if not best.max() < now.max() / HYSTERESIS:
+        return across, now
+    return replace(across, focus=maps[chosen, 0], width=maps[chosen, 1]), best
+
+
+def _cheapest(cost: Tensor, step: Tensor) -> Tensor:
+    """The sequence of choices (E,) with the lowest sum of their costs (choices, E) and of the steps between them."""
+    total, came = cost[:, 0], []
+    for column in cost.T[1:]:
+        best = (total + step).min(1)
+        came.append(best.indices)
+        total = best.values + column
+    choice = total.argmin()
+    sequence = [choice]
+    for back in reversed(came):
+        choice = back[choice]
+        sequence.append(choice)
+    return torch.stack(sequence[::-1])
+
+
+def _refined(mesh: Mesh, along: Tensor, tolerance: float, most: int) -> Elements:
+    """Elements of the sizes at which coefficients would decay to ``tolerance``: a tail falls like size^degree.
+
+    Returns the same elements where they serve, or are as many as there may be and no better placed elsewhere.
+    """
     elements = mesh.elements
-    factor = (tolerance / along.clamp(min=FLOOR)) ** (1 / mesh.degree)
+    factor = (tolerance / 3 / along.clamp(min=FLOOR)) ** (1 / mesh.degree)
     size = (elements.half * factor.clamp(0.25, 1.6)).clamp(NARROWEST, WIDEST)
     distance = (elements.centre[:, None] - elements.centre).abs()
     size = (size + GRADING * (distance - elements.half).clamp(min=0)).amin(1)
-    counts = torch.cat([size.new_zeros(1), (elements.half / size).cumsum(0)])  # elements needed up to each break
-    number = min(math.ceil(float(counts[-1])), most)
+    shares = elements.half / size  # how many there should be in the place of each
+    number = min(math.ceil(float(shares.sum())), most)
+    if bool((along > tolerance).any()):
+        if number <= len(elements) and float(shares.max()) < 10 ** (1 / mesh.degree) * float(shares.sum()) / number:
+            return elements
+    elif number >= 0.7 * len(elements):
+        return elements
+    counts = torch.cat([size.new_zeros(1), shares.cumsum(0)])
     at = torch.linspace(0, float(counts[-1]), number + 1, dtype=size.dtype, device=size.device)
     index = torch.searchsorted(counts, at, right=True).sub(1).clamp(0, len(elements) - 1)
     share = (at - counts[index]) / (counts[index + 1] - counts[index])
@@ -153,23 +223,26 @@ def _equidistributed(mesh: Mesh, along: Tensor, tolerance: float, most: int) -> 
     return Elements(breaks)
 
 
-def _across(mesh: Mesh, fields: dict[str, Tensor], angles: int, crowding: float) -> dict[str, Tensor]:
-    """Fields interpolated to other angles."""
-    if angles == mesh.angles and crowding == mesh.crowding:
-        return fields
-    beta = angle(chebyshev(angles), (0.0, 1.0), crowding)[0]
-    rows = interpolation(chebyshev(mesh.angles), local_angle(beta, (0.0, 1.0), mesh.crowding))
-    return {name: values @ rows.T.to(values.device) for name, values in fields.items()}
+# -- from one mesh to another ----------------------------------------------------------------------------------------
 
 
-def transfer(old: Mesh, new: Mesh, fields: dict[str, Tensor]) -> dict[str, Tensor]:
+def at_angles(old: Angles, new: Angles, fields: dict[str, Tensor], orders: dict[str, int]) -> dict[str, Tensor]:
+    """Fields at other angles of the same elements."""
+    beta = new.beta()
+    rows = {order: old.rows(beta, order) for order in set(orders.values())}
+    return {name: torch.einsum("eba,ena->enb", rows[orders[name]], values) for name, values in fields.items()}
+
+
+def transfer(old: Mesh, new: Mesh, fields: dict[str, Tensor], orders: dict[str, int]) -> dict[str, Tensor]:
     """Nodal values on the old mesh interpolated to the new one. Points beyond the old ends take the end's value."""
     moved = {}
-    for name, values in _across(old, fields, new.angles, new.crowding).items():
+    for name, values in fields.items():
         nodes = lobatto(values.shape[1]).to(values.device)
-        s = new.elements.points(nodes).flatten()
-        element, local = old.elements.locate(s)
-        moved[name] = torch.einsum("mn,mna->ma", interpolation(nodes, local), values[element]).view(
-            len(new.elements), len(nodes), -1
-        )
+        s = new.elements.points(nodes)
+        element, local = old.elements.locate(s.flatten())
+        along = torch.einsum("mn,mna->ma", interpolation(nodes, local), values[element])
+        if old.across is not None and new.across is not None:
+            rows = old.across.of(element).rows(new.across.beta().repeat_interleave(len(nodes), 0), orders[name])
+            along = torch.einsum("mba,ma->mb", rows, along)
+        moved[name] = along.view(*s.shape, -1)
     return moved

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from usd_bench.collocation.mesh import Mesh, adapted, graded, local_angle
+from usd_bench.collocation.angles import Angles
+from usd_bench.collocation.mesh import Mesh, adapted, graded
 from usd_bench.collocation.system import Collocation, Unknowns
 from usd_bench.elements import Elements, lobatto, polynomials, to_coefficients
 from usd_bench.problem import Problem
@@ -18,9 +20,9 @@ TOLERANCE = 1e-9
 
 
 class PiecewiseProfile(Profile):
-    """A problem's lift of raw trial functions that are Chebyshev series on elements in s, and in β.
+    """A problem's lift of raw trial functions that are Chebyshev series on elements in s, and on two panels in β.
 
-    ``coefficients[f]``: (E, nodes, angles). Beyond the mesh the raw functions keep their last value.
+    ``coefficients[f]``: (E, nodes), or (E, nodes, angles + 2). Beyond the mesh the raw functions keep their last value.
     """
 
     def __init__(self, problem: Problem, lam: float, mesh: Mesh, coefficients: Mapping[str, Tensor]) -> None:
@@ -32,26 +34,28 @@ class PiecewiseProfile(Profile):
     @classmethod
     def of(cls, system: Collocation, at: Unknowns) -> PiecewiseProfile:
         """The profile of a system's unknowns."""
+        mesh, orders = system.mesh.to("cpu"), system.orders_across(system.problem)
         coefficients = {}
         for name, values in at.fields.items():
-            along = to_coefficients(values.shape[1], True).to(values.device)
-            across = to_coefficients(values.shape[2], False).to(values.device)
-            coefficients[name] = torch.einsum("mn,ena,ba->emb", along, values, across).detach().cpu()
-        return cls(system.problem, at.lam, system.mesh.to("cpu"), coefficients)
+            values = values.detach().cpu()
+            found = torch.einsum("mn,ena->ema", to_coefficients(values.shape[1], True), values)
+            coefficients[name] = found[..., 0] if mesh.across is None else mesh.across.series(found, orders[name])
+        return cls(system.problem, at.lam, mesh, coefficients)
 
     @classmethod
     def from_tensors(cls, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> PiecewiseProfile:
         """The profile that ``tensors()`` described."""
         coefficients = {field.name: tensors[field.name] for field in problem.fields}
-        orders = Collocation.orders_of(problem)
         name = problem.fields[0].name
-        _, nodes, angles = coefficients[name].shape
-        mesh = Mesh(Elements(tensors["breaks"]), nodes - orders[name], angles, float(tensors["crowding"]))
+        mesh = Mesh(Elements(tensors["breaks"]), coefficients[name].shape[1] - Collocation.orders_of(problem)[name])
+        if len(problem.coords) == 2:
+            number = coefficients[name].shape[2] - 2
+            across = Angles(problem.extent(0.0)[1], number, float(tensors["wall"]), tensors["focus"], tensors["width"])
+            mesh = replace(mesh, across=across)
         return cls(problem, lam, mesh, coefficients)
 
     def tensors(self) -> dict[str, Tensor]:
-        crowding = torch.tensor(self.mesh.crowding, dtype=torch.float64)
-        return {"breaks": self.mesh.elements.breaks, "crowding": crowding, **self.coefficients}
+        return {**self.mesh.tensors(), **self.coefficients}
 
     def fields(self, x: Tensor) -> dict[str, Tensor]:
         lam = x.new_tensor(self.lam)
@@ -61,13 +65,9 @@ class PiecewiseProfile(Profile):
     def raw(self, x: Tensor) -> dict[str, Tensor]:
         """The raw trial functions (N,) at ``x`` (N, d)."""
         element, local = self.mesh.elements.locate(x[:, 0])
-        if self.mesh.angles == 1:
-            return {
-                name: (polynomials(local, c.shape[1]) * c[element, :, 0]).sum(1)
-                for name, c in self.coefficients.items()
-            }
-        eta = local_angle(x[:, 1], self._problem.extent(self.lam)[1], self.mesh.crowding)
-        across = polynomials(eta, self.mesh.angles)
+        if self.mesh.across is None:
+            return {n: (polynomials(local, c.shape[1]) * c[element]).sum(1) for n, c in self.coefficients.items()}
+        across = self.mesh.across.of(element).polynomials(x[:, 1:])[:, 0]
         return {
             name: torch.einsum("nm,nma,na->n", polynomials(local, c.shape[1]), c[element], across)
             for name, c in self.coefficients.items()
@@ -79,10 +79,10 @@ def mesh_of(problem: Problem, profile: Profile) -> Mesh:
     if isinstance(profile, PiecewiseProfile):
         return profile.mesh
     low, high = problem.extent(float(profile.lam))[0]
-    flat = len(problem.coords) == 1
-    mesh = Mesh(Elements(graded(low, high, 0.8, 0.1)), 12, 1 if flat else 24, 0.0 if flat else 4.0)
+    mesh = Mesh.of(problem, graded(low, high, 0.8, 0.1), 12, 32)
     for _ in range(6):
-        better = adapted(mesh, projected(problem, profile, mesh).fields, TOLERANCE, 100, 36)
+        fields = projected(problem, profile, mesh).fields
+        better = adapted(mesh, fields, Collocation.orders_across(problem), TOLERANCE, 100, 44)
         if better is mesh:
             break
         mesh = better
@@ -94,8 +94,7 @@ def projected(problem: Problem, profile: Profile, mesh: Mesh) -> Unknowns:
     lam = torch.tensor(float(profile.lam), dtype=torch.float64)
     values = {}
     for name, order in Collocation.orders_of(problem).items():
-        s = mesh.elements.points(lobatto(mesh.degree + order)).flatten()
-        x = s[:, None] if len(problem.coords) == 1 else torch.cartesian_prod(s, mesh.beta(problem.extent(0.0)[1]))
+        x = mesh.points(lobatto(mesh.degree + order))
         with torch.no_grad():
             if isinstance(profile, PiecewiseProfile):
                 raw = profile.raw(x)[name]

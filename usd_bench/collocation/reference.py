@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from usd_bench.collocation.compact import packed, unpacked
 from usd_bench.collocation.piecewise import PiecewiseProfile
+from usd_bench.errors import CheckpointError
 from usd_bench.problem import Problem
 from usd_bench.tensorfile import read_tensors, write_tensors
 
@@ -29,7 +32,8 @@ def provenance(problem: Problem) -> dict[str, Any] | None:
 
 def store(problem: Problem, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write a reference profile; ``header`` must hold ``lam``."""
-    write_tensors(problem.reference_path, KIND, header, tensors)
+    small, shapes = packed(tensors)
+    write_tensors(problem.reference_path, KIND, {**header, "packed": shapes}, small)
     _cached.cache_clear()
 
 
@@ -39,4 +43,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 @lru_cache(maxsize=64)
 def _cached(path: Path, modified: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    return read_tensors(path, KIND)
+    header, small = read_tensors(path, KIND)
+    try:
+        return header, unpacked(small, header["packed"])
+    except (KeyError, ValueError, LZMAError) as error:
+        raise CheckpointError(f"{path} cannot be unpacked: {error}") from None

@@ -14,14 +14,14 @@ Russell, Numerical Solution of Boundary Value Problems (1995), chapter 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from usd_bench.collocation.mesh import Mesh, angle, local_angle
-from usd_bench.elements import chebyshev, differentiation, gauss, interpolation, lobatto
+from usd_bench.collocation.mesh import Mesh
+from usd_bench.elements import differentiation, gauss, interpolation, lobatto
 from usd_bench.jets import slope
 from usd_bench.problem import Problem
 
@@ -30,7 +30,8 @@ from usd_bench.problem import Problem
 class Unknowns:
     """Nodal values of each raw trial function, (E, nodes, angles), and the scalars: λ, then the varied parameters.
 
-    Values at a break belong to both its elements, and are equal.
+    Values at a break belong to both its elements, and are equal; where these have other angles, those of a
+    first-order field are the left one's, interpolated, and those of a second-order field the right one's.
     """
 
     fields: dict[str, Tensor]
@@ -85,21 +86,23 @@ class Collocation:
         self.order = self.orders_of(problem)
         device = mesh.elements.breaks.device
         local = gauss(mesh.degree)[0]
-        self._span = problem.extent(0.0)[1] if len(problem.coords) == 2 else (0.0, 1.0)
-        s = self.elements.points(local.to(device)).flatten()
-        self.x = s[:, None] if len(problem.coords) == 1 else torch.cartesian_prod(s, mesh.beta(self._span).to(device))
+        self.x = mesh.points(local)
         self._along = {m: _along(lobatto(mesh.degree + m), local, device) for m in set(self.order.values())}
-        d = (
-            differentiation(chebyshev(mesh.angles))
-            / angle(chebyshev(mesh.angles), self._span, mesh.crowding)[1][:, None]
-        )
-        self._across = [torch.eye(mesh.angles, dtype=d.dtype, device=device), d.to(device), (d @ d).to(device)]
+        self._across, self.onward, self.back = {}, {}, {}
+        for name, order in self.orders_across(problem).items():
+            self._across[name], self.onward[name], self.back[name] = _across(mesh, order)
+        s = self.elements.points(local.to(device)).flatten()
         self._terms = problem.operators(self.elements, mesh.degree, s)
 
     @staticmethod
     def orders_of(problem: Problem) -> dict[str, int]:
         """For each field, the highest derivative in s that its channels have."""
         return {name: max(index.count(0) for index in c.indices) for name, c in problem.channels.items()}
+
+    @staticmethod
+    def orders_across(problem: Problem) -> dict[str, int]:
+        """For each field, the highest derivative in β that its channels have."""
+        return {name: max(index.count(1) for index in c.indices) for name, c in problem.channels.items()}
 
     def zero(self, scalars: Tensor) -> Unknowns:
         """The trial function with nothing added."""
@@ -129,7 +132,7 @@ class Collocation:
         return {
             name: torch.stack(
                 [
-                    torch.einsum("ekn,ena,ba->ekb", self._scaled(name, i), values, self._across[j]).flatten()
+                    torch.einsum("ekn,ena,eba->ekb", self._scaled(name, i), values, self._across[name][j]).flatten()
                     for i, j in self._orders(name)
                 ]
             )
@@ -215,7 +218,7 @@ class Collocation:
             if j == 0:
                 block.diagonal(dim1=3, dim2=5).add_(along.transpose(3, 4))
             else:
-                block += along[..., None] * self._across[j][:, None, :]
+                block += along[..., None] * self._across[name][j][:, None, None, :, None, :]
         return block
 
     def _density_rows(self, raw: dict[str, Tensor], scalars: Tensor) -> dict[str, Tensor]:
@@ -237,9 +240,20 @@ class Collocation:
             else:
                 left, right = self.end_slopes(name)
                 row[:-1] += torch.einsum("en,ena->ea", left, values)
-                row[1:] -= torch.einsum("en,ena->ea", right, values)
+                row[1:] -= torch.einsum("en,ena,eba->eb", right, values, self.onward[name])
             rows.append(row)
         return torch.stack(rows, 1)
+
+    def joined(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The fields, made equal at the breaks between elements of different angles."""
+        found = {}
+        for name, values in fields.items():
+            found[name] = values = values.clone()
+            if self.order[name] == 1:
+                values[1:, 0] = torch.einsum("ea,eba->eb", values[:-1, -1], self.onward[name][:-1])
+            else:
+                values[:-1, -1] = torch.einsum("ea,eba->eb", values[1:, 0], self.back[name][:-1])
+        return found
 
     def end_slopes(self, name: str) -> tuple[Tensor, Tensor]:
         """From nodal values to the slope at the left and at the right end of each element, (E, nodes) both."""
@@ -280,16 +294,17 @@ class Collocation:
         row, d = interpolation(nodes, local), differentiation(nodes)
         along = [row, row @ d, row @ d @ d]
         across = row.new_ones(len(x), 1)
-        if len(self.problem.coords) == 2:
-            at = local_angle(x[:, 1], self._span, self.mesh.crowding)
-            across = interpolation(chebyshev(self.mesh.angles).to(x.device), at)
+        if self.mesh.across is not None:
+            order = self.orders_across(self.problem)[name]
+            across = self.mesh.across.of(element).rows(x[:, 1:], order)[:, 0]
         return torch.stack(
             [
                 torch.einsum(
-                    "mn,mna,ma->m",
+                    "mn,mna,mb,mba->m",
                     along[i] / self.elements.half[element, None] ** i,
                     values[element],
-                    across @ self._across[j],
+                    across,
+                    self._across[name][j][element],
                 )
                 for i, j in self._orders(name)
             ]
@@ -300,6 +315,19 @@ def _along(nodes: Tensor, local: Tensor, device: torch.device) -> tuple[Tensor, 
     """From values at the nodes of a unit element: value, first and second derivative at the local points."""
     value, d = interpolation(nodes, local), differentiation(nodes)
     return value.to(device), (value @ d).to(device), (value @ d @ d).to(device)
+
+
+def _across(mesh: Mesh, order: int) -> tuple[Sequence[Tensor], Tensor, Tensor]:
+    """For fields of that order in β, matrices (E, angles, angles) from values at the angles of each element: to value,
+    first and second derivative by β there; to values at the next element's angles; and back from those.
+    """
+    e = len(mesh.elements)
+    if mesh.across is None:
+        one = torch.ones(e, 1, 1, dtype=torch.float64, device=mesh.elements.breaks.device)
+        return [one], one, one
+    following = mesh.across.of(torch.arange(1, e + 1, device=mesh.elements.breaks.device).clamp(max=e - 1))
+    onward, back = mesh.across.rows(following.beta(), order), following.rows(mesh.across.beta(), order)
+    return mesh.across.derivatives(order), onward, back
 
 
 def _slopes(function: Callable[[Tensor], Tensor], scalars: Tensor) -> Tensor:

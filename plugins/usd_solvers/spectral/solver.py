@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from usd_bench.collocation.angles import Angles
 from usd_bench.collocation.mesh import Mesh, adapted, graded, spanned, transfer
 from usd_bench.collocation.piecewise import PiecewiseProfile, mesh_of, projected
 from usd_bench.collocation.system import Collocation, Unknowns
@@ -32,7 +33,7 @@ class SpectralConfig(SolverConfig):
     degree: int = Field(8, ge=4, le=24, description="collocation points per element")
     tolerance: float = Field(1e-12, gt=0, description="relative size of the last coefficients at which a mesh serves")
     elements: int = Field(160, ge=8, description="most elements along s")
-    angles: int = Field(56, ge=8, description="most points across β")
+    angles: int = Field(80, ge=20, description="most points across β")
     stretch: float = Field(1.0, gt=0, description="length of the s-axis over the problem's: truncation studies")
     warm_start: Literal["none", "reference"] = Field("none", description="start from the stored profile, if asked to")
 
@@ -45,7 +46,9 @@ class SpectralState(State):
     scalars: Tensor
     breaks: Tensor
     angles: int
-    crowding: float
+    wall: Tensor
+    focus: Tensor
+    width: Tensor
     meshes: int = 0
     """Meshes left behind at fixed parameters: after ``MESHES`` of them the last one is kept."""
     settled: int = 0
@@ -86,17 +89,17 @@ class SpectralSolver(Solver):
         """The state's fields for the zero trial function on a first mesh."""
         lam = problem.bracket.guess
         low, high = self.ends(problem, lam)
-        flat = len(problem.coords) == 1
-        angles, crowding = (1, 0.0) if flat else (min(24, self.config.angles), 4.0)
         known = problem.reference() if self.config.warm_start == "reference" else None
         if known is None:
-            mesh = Mesh(Elements(graded(low, high, 0.8, 0.1)), self.config.degree, angles, crowding).to(device)
+            mesh = Mesh.of(problem, graded(low, high, 0.8, 0.1), self.config.degree, min(32, self.config.angles))
+            mesh = mesh.to(device)
             system = self.system(problem, mesh)
             return pack(system, system.zero(torch.tensor([lam], dtype=torch.float64, device=device)))
         mesh = spanned(replace(mesh_of(problem, known), degree=self.config.degree), low, high)
         at = projected(problem, known, mesh)
-        fields = {name: values.to(device) for name, values in at.fields.items()}
-        return pack(self.system(problem, mesh.to(device)), Unknowns(fields, at.scalars.to(device)))
+        system = self.system(problem, mesh.to(device))
+        fields = system.joined({name: values.to(device) for name, values in at.fields.items()})
+        return pack(system, Unknowns(fields, at.scalars.to(device)))
 
     def ends(self, problem: Problem, lam: float) -> tuple[float, float]:
         """Where the s-axis is cut."""
@@ -122,17 +125,18 @@ class SpectralSolver(Solver):
 
     def remeshed(self, system: Collocation, at: Unknowns, tolerance: float) -> tuple[Collocation, Unknowns]:
         """System and unknowns on a mesh where coefficients decay to the tolerance; the same where they do."""
-        mesh = adapted(system.mesh, at.fields, tolerance, self.config.elements, self.config.angles)
+        orders = system.orders_across(system.problem)
+        mesh = adapted(system.mesh, at.fields, orders, tolerance, self.config.elements, self.config.angles)
         if mesh is system.mesh:
             return system, at
-        moved = Unknowns(transfer(system.mesh, mesh, at.fields), at.scalars)
-        return self.system(system.problem, mesh, system.varied), moved
+        new = self.system(system.problem, mesh, system.varied)
+        return new, Unknowns(new.joined(transfer(system.mesh, mesh, at.fields, orders)), at.scalars)
 
     _last: tuple[Any, Collocation] | None = None
 
     def system(self, problem: Problem, mesh: Mesh, varied: tuple[str, ...] = ()) -> Collocation:
         """The system of a mesh; the last one is kept, for its operators take as long as a Newton step."""
-        key = (id(problem), varied, mesh.elements.breaks.tolist(), mesh.angles, mesh.crowding)
+        key = (id(problem), varied, mesh.angles, *(part.tolist() for part in mesh.tensors().values()))
         if self._last is None or self._last[0] != key or self._last[1].problem is not problem:
             self._last = key, Collocation(problem, mesh, varied)
         return self._last[1]
@@ -141,7 +145,10 @@ class SpectralSolver(Solver):
         self, problem: Problem, state: SpectralState, varied: tuple[str, ...] = ()
     ) -> tuple[Collocation, Unknowns]:
         """System and unknowns of a state."""
-        mesh = Mesh(Elements(state.breaks), self.config.degree, state.angles, state.crowding)
+        mesh = Mesh(Elements(state.breaks), self.config.degree)
+        if len(state.focus):
+            span = problem.extent(0.0)[1]
+            mesh = replace(mesh, across=Angles(span, state.angles, float(state.wall), state.focus, state.width))
         system = self.system(problem, mesh, varied)
         shapes = {name: values.shape for name, values in system.zero(state.scalars).fields.items()}
         parts = torch.split(state.values, [shape.numel() for shape in shapes.values()])
@@ -151,12 +158,15 @@ class SpectralSolver(Solver):
 
 def pack(system: Collocation, at: Unknowns) -> dict[str, Any]:
     """What a state says of a system and its unknowns."""
+    none = at.scalars[:0]
     return {
+        "wall": none,
+        "focus": none,
+        "width": none,
         "values": torch.cat([values.flatten() for values in at.fields.values()]),
         "scalars": at.scalars,
-        "breaks": system.elements.breaks,
+        **system.mesh.tensors(),
         "angles": system.mesh.angles,
-        "crowding": system.mesh.crowding,
     }
 
 

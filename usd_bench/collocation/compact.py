@@ -1,0 +1,51 @@
+"""Coefficients in few bytes: rounded where float64 says more than the function needs, then compressed."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STEP = 2.0**-54
+"""Rounding step of a coefficient, relative to the largest of its element, or to one: below float64's rounding."""
+
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
+
+
+def packed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+    """Bytes for every tensor of at least two dimensions, the rest as it is; and the shapes of the former."""
+    small, shapes = {}, {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            small[name] = tensor
+            continue
+        steps = _steps(tensor)
+        whole = (tensor / steps).round().to(torch.int64).numpy()
+        planes = np.ascontiguousarray(whole.reshape(-1, 1).view(np.uint8).T)  # like bytes together compress better
+        data = lzma.compress(planes.tobytes(), lzma.FORMAT_RAW, filters=FILTERS)
+        small[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        small[f"{name}.steps"] = steps.flatten()
+        shapes[name] = list(tensor.shape)
+    return small, shapes
+
+
+def unpacked(small: Mapping[str, Tensor], shapes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors that ``packed`` took, to the rounding step. Raises ``lzma.LZMAError`` for damaged bytes."""
+    tensors = {name: tensor for name, tensor in small.items() if name.removesuffix(".steps") not in shapes}
+    for name, shape in shapes.items():
+        data = lzma.decompress(small[name].numpy().tobytes(), lzma.FORMAT_RAW, filters=FILTERS)
+        planes = np.frombuffer(data, np.uint8).reshape(8, -1)
+        whole = torch.from_numpy(np.ascontiguousarray(planes.T).view(np.int64).reshape(shape))
+        steps = small[f"{name}.steps"]
+        tensors[name] = whole.to(steps.dtype) * steps.view(-1, *[1] * (len(shape) - 1))
+    return tensors
+
+
+def _steps(tensor: Tensor) -> Tensor:
+    """A power of two for each element, so that rounding is exact."""
+    size = tensor.abs().amax(tuple(range(1, tensor.ndim)), keepdim=True).clamp(min=1.0)
+    return STEP * torch.exp2(size.log2().ceil())
