@@ -70,7 +70,7 @@ def test_ipm_and_boussinesq_agree_with_published_exponents_on_a_coarse_mesh(rows
         "-p",
         "ipm,boussinesq",
         "-s",
-        "spectral_newton[angles=24,tolerance=1e-7]",
+        "spectral_newton[angles=32,tolerance=1e-7]",
         "--max-iter",
         "5",
         "--until",

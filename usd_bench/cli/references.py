@@ -133,7 +133,7 @@ def _variants(registry: Registry, solver: str) -> dict[str, str]:
     if not hasattr(base, "tolerance"):
         raise UsdBenchError(f"{solver} does not build references; use continuation or spectral_newton")
     same = f"degree={base.degree},tolerance={base.tolerance:g},angles={base.angles},elements={base.elements}"
-    finer = f"degree={base.degree + 2},tolerance={base.tolerance / 10:g},angles={base.angles * 5 // 4}"
+    finer = f"degree={base.degree + 1},tolerance={base.tolerance / 10:g},angles={base.angles * 9 // 8}"
     finer += f",elements={base.elements}"
     return {"resolution": finer, "truncation": f"{same},stretch=0.9"}
 

@@ -48,11 +48,13 @@ class Blocks(Factored):
         self._edge = [*self._first, *self._second]
         self._slopes = {name: system.end_slopes(name) for name in self._second}
         flat = {n: block.reshape(e, len(self._names) * k * a, -1, a) for n, block in linear.blocks.items()}
-        inside = torch.cat([flat[n][:, :, 1 : k + 1].flatten(2) for n in self._names], 2)
         right = (flat[n][:, :, k + 1] @ system.back[n] for n in self._second)
         outside = torch.cat([*(flat[n][:, :, 0] for n in self._edge), *right], 2)
-        # One at a time: torch 2.13's batched LU on several CPU threads returns garbage, pivots below one.
-        self._lu = [torch.linalg.lu_factor(matrix) for matrix in inside]
+        # One at a time: it halves the memory, and torch 2.13's batched LU on several CPU threads returns garbage.
+        self._lu = [
+            torch.linalg.lu_factor(torch.cat([flat[n][i, :, 1 : k + 1].flatten(1) for n in self._names], 1))
+            for i in range(e)
+        ]
         self._response = self._solve_inside(outside)  # inside = solution - response · (left ends, right second ends)
         self._eliminate(*self._condense())
 
@@ -156,7 +158,7 @@ class Blocks(Factored):
 
 
 class Dense(Factored):
-    """One matrix for everything."""
+    """One matrix for everything; in one dimension only."""
 
     def __init__(self, system: Collocation, linear: Linearised) -> None:
         q, e, k, a = system.shape

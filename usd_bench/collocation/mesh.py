@@ -30,10 +30,10 @@ FLOOR = 1e-15
 """Relative size of coefficients that are rounding."""
 
 THINNEST = 1e-4
-"""Share of the wall panel."""
+"""Smallest share of the range of β that the wall panel takes."""
 
 FEWEST = 20
-"""Angles."""
+"""Angles, at least."""
 
 HYSTERESIS = 3.0
 """How much smaller the last coefficients in β must become for the angles to move."""

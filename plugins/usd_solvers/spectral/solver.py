@@ -68,6 +68,8 @@ class SpectralSolver(Solver):
     def supports(self, problem: Problem) -> str | None:
         if len(problem.coords) > 2:
             return f"{len(problem.coords)} coordinates; collocation here has at most two"
+        if len(problem.coords) == 2 and problem.nonlocal_terms:
+            return "nonlocal terms in two dimensions; collocation here has them in one"
         orders = Collocation.orders_of(problem)
         if not set(orders.values()) <= {1, 2}:
             return f"fields of order {orders} in {problem.coords[0]}; collocation here takes orders 1 and 2"
