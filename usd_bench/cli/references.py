@@ -82,6 +82,7 @@ def _build(
     from usd_bench.analysis.spectrum import spectrum
     from usd_bench.collocation.reference import store, stored_profile
     from usd_bench.errors import SpectrumError
+    from usd_bench.metrics import COND_MAX, RES_MAX, measure
     from usd_bench.reproducibility import commit
 
     with tempfile.TemporaryDirectory() as folder:
@@ -91,8 +92,6 @@ def _build(
             "problem": label.partition("[")[0],
             "parameters": problem.parameters.model_dump(mode="json"),
             "lam": row["lam"],
-            "res_max": row["res_max"],
-            "cond_max": row["cond_max"],
             "command": f"usd-bench references build -p '{label}' -s '{solver}'",
             "commit": commit(),
             "threads": threads,
@@ -106,6 +105,8 @@ def _build(
     header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
     profile = stored_profile(problem)
     assert profile is not None  # just stored
+    measured = measure(problem, profile)
+    header.update(res_max=RES_MAX.compute(measured), cond_max=COND_MAX.compute(measured))
     try:
         found = spectrum(problem, profile)
     except SpectrumError:
