@@ -72,7 +72,7 @@ def test_ipm_and_boussinesq_agree_with_published_exponents_on_a_coarse_mesh(rows
         "-s",
         "spectral_newton[angles=32,tolerance=1e-7]",
         "--max-iter",
-        "5",
+        "7",
         "--until",
         "res_max=1e-9",
     )
