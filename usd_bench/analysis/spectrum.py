@@ -134,16 +134,13 @@ def _shift_invert(
     system: Collocation, linear: Linearised, mass: dict[str, Tensor], count: int
 ) -> tuple[np.ndarray, list[dict[str, Tensor]]]:
     """Arnoldi on M (J + σM)^-1, whose eigenvalues are 1/(σ - μ)."""
-    names = list(linear.blocks)
+    names = list(linear.seeds)
     q, e, k, a = system.shape
-    shifted = dict(linear.blocks)
+    shifted = {name: seed.clone() for name, seed in linear.seeds.items()}
     for equation, name in system.problem.evolution.items():
-        row = system.problem.equations.index(equation)
-        block = shifted[name].clone()
-        weight = mass[equation].view(e, k, a)[..., None] * system.values_at_points(name)[None, :, None]
-        block[:, row].diagonal(dim1=2, dim2=4).add_(SHIFT * weight.transpose(2, 3))
-        shifted[name] = block
-    factored = Blocks(system, Linearised(**{**vars(linear), "blocks": shifted}))
+        row, value = system.problem.equations.index(equation), system.problem.channels[name].indices.index(())
+        shifted[name][row, value] += SHIFT * mass[equation].view(e, k, a)
+    factored = Blocks(system, Linearised(**{**vars(linear), "seeds": shifted}))
     rows = [system.problem.equations.index(equation) for equation in system.problem.evolution]
     still = torch.zeros(e + 1, len(names), a, 1, dtype=torch.float64)
 

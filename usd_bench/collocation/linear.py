@@ -41,21 +41,23 @@ class Blocks(Factored):
     """
 
     def __init__(self, system: Collocation, linear: Linearised) -> None:
-        _, e, k, a = system.shape
-        self._system, self._names = system, list(linear.blocks)
+        _, e, k, _ = system.shape
+        self._system, self._names = system, list(linear.seeds)
         self._first = [name for name in self._names if system.order[name] == 1]
         self._second = [name for name in self._names if system.order[name] == 2]
         self._edge = [*self._first, *self._second]
         self._slopes = {name: system.end_slopes(name) for name in self._second}
-        flat = {n: block.reshape(e, len(self._names) * k * a, -1, a) for n, block in linear.blocks.items()}
-        right = (flat[n][:, :, k + 1] @ system.back[n] for n in self._second)
-        outside = torch.cat([*(flat[n][:, :, 0] for n in self._edge), *right], 2)
-        # One at a time: it halves the memory, and torch 2.13's batched LU on several CPU threads returns garbage.
-        self._lu = [
-            torch.linalg.lu_factor(torch.cat([flat[n][i, :, 1 : k + 1].flatten(1) for n in self._names], 1))
-            for i in range(e)
-        ]
-        self._response = self._solve_inside(outside)  # inside = solution - response · (left ends, right second ends)
+        self._lu, response = [], []
+        # One at a time: they need not be in memory at once, and torch 2.13's batched LU on several CPU threads returns
+        # garbage.
+        for i in range(e):
+            flat = {n: system.block(n, linear, slice(i, i + 1)).flatten(0, 3) for n in self._names}
+            inside = torch.cat([flat[n][:, 1 : k + 1].flatten(1) for n in self._names], 1)
+            right = (flat[n][:, k + 1] @ system.back[n][i] for n in self._second)
+            self._lu.append(torch.linalg.lu_factor(inside))
+            outside = torch.cat([*(flat[n][:, 0] for n in self._edge), *right], 1)
+            response.append(torch.linalg.lu_solve(*self._lu[-1], outside))
+        self._response = torch.stack(response)  # inside = solution - response · (left ends, right second ends)
         self._eliminate(*self._condense())
 
     def solve(self, rows: Tensor, ends: Tensor) -> dict[str, Tensor]:
@@ -172,7 +174,8 @@ class Dense(Factored):
             size += (e * (nodes - 1) + 1) * a
         matrix = torch.zeros(size, size, dtype=torch.float64, device=device)
         row = torch.arange(q * e * k * a, device=device).view(q, e, k, a)
-        for name, block in linear.blocks.items():
+        for name in linear.seeds:
+            block = system.block(name, linear)
             rows = row.transpose(0, 1)[..., None, None].expand(block.shape)
             columns = self.index[name][:, None, None, None].expand(block.shape)
             matrix.index_put_((rows.flatten(), columns.flatten()), block.flatten(), accumulate=True)

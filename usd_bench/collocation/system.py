@@ -54,8 +54,8 @@ class Linearised:
 
     residual: Tensor
     """Scaled residual at the collocation points, (equations, E, k, angles)."""
-    blocks: dict[str, Tensor]
-    """By the nodal values of each field in the same element, (E, equations, k, angles, nodes, angles)."""
+    seeds: dict[str, Tensor]
+    """By the raw jets of each field at the same point, (equations, channels, E, k, angles)."""
     border: Tensor
     """By the scalars, (equations, E, k, angles, scalars)."""
     ends: Tensor
@@ -199,7 +199,10 @@ class Collocation:
         closure, closure_row = self._closure(at)
         return Linearised(
             residual=residual.detach().view(self.shape),
-            blocks={name: self._block(name, torch.stack([s[i] for s in seeds])) for i, name in enumerate(raw)},
+            seeds={
+                n: torch.stack([s[i] for s in seeds]).reshape(len(seeds), -1, *self.shape[1:])
+                for i, n in enumerate(raw)
+            },
             border=border.view(*self.shape, -1),
             ends=self.ends(at.fields),
             closure=closure,
@@ -208,17 +211,19 @@ class Collocation:
             density_rows=density_rows,
         )
 
-    def _block(self, name: str, seed: Tensor) -> Tensor:
-        """From ∂residual/∂jet (equations, channels, N): (E, equations, k, angles, nodes, angles)."""
-        q, e, k, a = self.shape
-        seed = seed.view(q, -1, e, k, a)
+    def block(self, name: str, linear: Linearised, elements: slice = slice(None)) -> Tensor:
+        """The residual's derivative by the nodal values of a field in the same element, for some of the E elements:
+        (E, equations, k, angles, nodes, angles). All at once they take gigabytes where profiles are hard.
+        """
+        seed = linear.seeds[name][:, :, elements]
+        q, _, e, k, a = seed.shape
         block = seed.new_zeros(e, q, k, a, k + self.order[name], a)
         for c, (i, j) in enumerate(self._orders(name)):
-            along = torch.einsum("qekb,ekn->eqkbn", seed[:, c], self._scaled(name, i))
+            along = torch.einsum("qekb,ekn->eqkbn", seed[:, c], self._scaled(name, i)[elements])
             if j == 0:
                 block.diagonal(dim1=3, dim2=5).add_(along.transpose(3, 4))
             else:
-                block += along[..., None] * self._across[name][j][:, None, None, :, None, :]
+                block += along[..., None] * self._across[name][j][elements, None, None, :, None, :]
         return block
 
     def _density_rows(self, raw: dict[str, Tensor], scalars: Tensor) -> dict[str, Tensor]:
