@@ -13,6 +13,7 @@ from tests.conftest import one_line_error
 from usd_bench.analysis.spectrum import spectrum
 from usd_bench.analysis.truth import digits, shown
 from usd_bench.collocation.piecewise import PiecewiseProfile
+from usd_bench.collocation.reference import kept, provenance, store
 from usd_bench.errors import SpectrumError
 from usd_bench.metrics import measure
 from usd_bench.profile import FunctionProfile
@@ -232,6 +233,27 @@ def test_a_reference_is_built_verified_and_used_by_runs(cli, tmp_path: Path, row
     assert abs(listed["difference"]) < 1e-11
     file.write_bytes(file.read_bytes()[:-100])
     assert "cannot be read" in one_line_error(cli("references", "verify", "-p", "mine", *option))
+
+
+def test_a_build_that_fails_half_way_leaves_what_was_stored(tmp_path: Path) -> None:
+    class Mine(CCF):
+        reference_path = tmp_path / "mine.safetensors"
+
+    problem = Mine()
+    tensors = {"breaks": torch.arange(3.0).double(), "G": torch.ones(2, 4).double()}
+
+    def fail_half_way() -> None:
+        with kept(problem):
+            store(problem, tensors, {"lam": 2.0})
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
+    assert provenance(problem) is None
+    store(problem, tensors, {"lam": 1.0})
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
+    assert provenance(problem)["lam"] == 1.0
 
 
 def test_targets_list_published_beside_ours(cli) -> None:

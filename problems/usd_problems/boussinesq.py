@@ -6,11 +6,9 @@ import math
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import torch
-from pydantic import Field as Checked
 from torch import Tensor
 
-from usd_bench.problem import Bracket, Condition, Field, ProblemParameters, Recommended, Target, axis
+from usd_bench.problem import Bracket, Condition, Field, Recommended, Target
 from usd_problems.quarter_plane import QuarterPlane, power
 
 PUBLISHED = {
@@ -53,9 +51,6 @@ class Boussinesq(QuarterPlane):
     origin = ORIGIN
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
 
-    class Parameters(ProblemParameters):
-        order: int = Checked(0, ge=0, le=12, description="0 stable; n has n unstable modes")
-
     def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
         p = self.exponent
         a, b = 1 + lam - u.chi_beta, 2 * u.chi + u.chi_s  # dilation plus flow: radial, angular
@@ -75,22 +70,14 @@ class Boussinesq(QuarterPlane):
         }
 
     def conditions(self) -> tuple[Condition, ...]:
-        walls = torch.cartesian_prod(axis(-8, 20, 57), axis(0, math.pi / 2, 2))
-        origin = torch.cartesian_prod(axis(ORIGIN, ORIGIN, 1), axis(0, math.pi / 2, 9))
         return (
             Condition(
                 "G -> -cos β at the origin",
                 "normalisation",
-                origin,
+                self.origin_points(),
                 lambda u, x, lam: u.G + power(x.beta.cos(), self.exponent),
             ),
-            Condition(
-                "χ -> (3+λ)/4 sin 2β at the origin",
-                "admissibility",
-                origin,
-                lambda u, x, lam: u.chi - self._strain(lam) * (2 * x.beta).sin(),
-            ),
-            Condition("χ = 0 on wall and axis", "wall", walls, lambda u, x, lam: u.chi),
+            *self.stream_conditions("(3+λ)/4"),
         )
 
     def lift(self, raw: dict[str, Any], x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
@@ -100,12 +87,8 @@ class Boussinesq(QuarterPlane):
         return {
             "G": power(c, p) * self.radial(x.s, p + kappa) * (raw["G"] - 1),
             "T": c * power(c, p) * self.radial(x.s, p + 1 - (lam - 1) * kappa) * (raw["T"] - top),
-            "chi": c * s * self.radial(x.s, kappa) * (raw["chi"] + 2 * self._strain(lam)),
+            "chi": c * s * self.radial(x.s, kappa) * (raw["chi"] + 2 * self.strain(lam)),
         }
-
-    @property
-    def pins(self) -> dict[str, tuple[float, ...]]:
-        return dict.fromkeys(("G", "T", "chi"), (ORIGIN, 0.0))
 
     def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
         return (ORIGIN - 2, 37.0 * (1 + lam)), (0.0, math.pi / 2)
@@ -124,7 +107,7 @@ class Boussinesq(QuarterPlane):
         """A at the origin towards the wall, for which Θ grows there like |y1|^(p+1)."""
         return (lam - 1) / (self.exponent + 1)
 
-    def _strain(self, lam: Any) -> Any:
+    def strain(self, lam: Any) -> Any:
         """A of χ -> A sin 2β at the origin."""
         return (1 + lam - self._expansion(lam)) / 2
 

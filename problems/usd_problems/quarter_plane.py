@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field as Checked
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from usd_bench.collocation.reference import stored_profile
-from usd_bench.problem import Problem, axis
+from usd_bench.problem import Condition, Problem, ProblemParameters, axis
 from usd_bench.profile import Profile
 
 
@@ -24,6 +26,34 @@ class QuarterPlane(Problem):
     """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
     origin: ClassVar[float]
     """An s so far left that it stands for the stagnation point."""
+
+    class Parameters(ProblemParameters):
+        order: int = Checked(0, ge=0, le=12, description="0 stable; n has n unstable modes")
+
+    def origin_points(self) -> Tensor:
+        """Points that stand for the stagnation point, (9, 2)."""
+        return torch.cartesian_prod(axis(self.origin, self.origin, 1), axis(0, math.pi / 2, 9))
+
+    def stream_conditions(self, strain: str) -> tuple[Condition, Condition]:
+        """Those of χ; ``strain``: how A is written."""
+        walls = torch.cartesian_prod(axis(-8, 20, 57), axis(0, math.pi / 2, 2))
+        return (
+            Condition(
+                f"χ -> {strain} sin 2β at the origin",
+                "admissibility",
+                self.origin_points(),
+                lambda u, x, lam: u.chi - self.strain(lam) * (2 * x.beta).sin(),
+            ),
+            Condition("χ = 0 on wall and axis", "wall", walls, lambda u, x, lam: u.chi),
+        )
+
+    @abstractmethod
+    def strain(self, lam: Any) -> Any:
+        """A of χ -> A sin 2β at the origin, for what is carried to grow there like a power of y1."""
+
+    @property
+    def pins(self) -> dict[str, tuple[float, ...]]:
+        return {field.name: (self.origin, 0.0) for field in self.fields}
 
     def radial(self, s: Any, power: Any) -> Any:
         """(1 + r^2)^(-power/2)."""

@@ -80,12 +80,13 @@ def _build(
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
     from usd_bench.analysis.spectrum import spectrum
-    from usd_bench.collocation.reference import store, stored_profile
+    from usd_bench.collocation.reference import kept, store, stored_profile
     from usd_bench.errors import SpectrumError
     from usd_bench.metrics import COND_MAX, RES_MAX, measure
     from usd_bench.reproducibility import commit
 
-    with tempfile.TemporaryDirectory() as folder:
+    variants = _variants(registry, solver)
+    with tempfile.TemporaryDirectory() as folder, kept(problem):
         out = Path(folder)
         row, tensors = _run(registry, label, solver, max_time, threads, out, plugin_dirs)
         header: dict[str, Any] = {
@@ -98,30 +99,30 @@ def _build(
             "time_s": row["time_solve_s"],
         }
         store(problem, tensors, header)
-        for name, config in _variants(registry, solver).items():
+        for name, config in variants.items():
             warm = f"spectral_newton[warm_start=reference,{config}]"
             header[f"lam_{name}"] = _run(registry, label, warm, max_time, threads, out, plugin_dirs)[0]["lam_last"]
-    differences = [abs(header[f"lam_{name}"] - header["lam"]) for name in ("resolution", "truncation")]
-    header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
-    profile = stored_profile(problem)
-    assert profile is not None  # just stored
-    measured = measure(problem, profile)
-    header.update(res_max=RES_MAX.compute(measured), cond_max=COND_MAX.compute(measured))
-    try:
-        found = spectrum(problem, profile)
-    except SpectrumError:
-        header.update(unstable=None, symmetry_error=None)
-    else:
-        header.update(
-            unstable=[float(mu.real) for mu in found.unstable], symmetry_error=max(found.symmetry_errors.values())
-        )
-        if len(header["unstable"]) != problem.order:
-            problem.reference_path.unlink()
-            raise UsdBenchError(
-                f"λ = {header['lam']:.12g} has {len(header['unstable'])} growing modes, and an order-{problem.order} "
-                f"profile has {problem.order}; residual {header['res_max']:.1e}. Nothing was stored"
+        differences = [abs(header[f"lam_{name}"] - header["lam"]) for name in ("resolution", "truncation")]
+        header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
+        profile = stored_profile(problem)
+        assert profile is not None  # just stored
+        measured = measure(problem, profile)
+        header.update(res_max=RES_MAX.compute(measured), cond_max=COND_MAX.compute(measured))
+        try:
+            found = spectrum(problem, profile)
+        except SpectrumError:
+            header.update(unstable=None, symmetry_error=None)
+        else:
+            header.update(
+                unstable=[float(mu.real) for mu in found.unstable], symmetry_error=max(found.symmetry_errors.values())
             )
-    store(problem, tensors, header)
+            if len(header["unstable"]) != problem.order:
+                raise UsdBenchError(
+                    f"λ = {header['lam']:.12g} has {len(header['unstable'])} growing modes, and an "
+                    f"order-{problem.order} profile has {problem.order}; residual {header['res_max']:.1e}. "
+                    "Nothing was stored"
+                )
+        store(problem, tensors, header)
     return header
 
 

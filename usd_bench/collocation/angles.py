@@ -101,9 +101,9 @@ class Angles:
         wall, outer = (gauss(n)[0] for n in (WALL, self.outer))
         return torch.cat([wall, one]).to(self.focus), torch.cat([-one, outer]).to(self.focus)
 
-    def with_break(self, values: Tensor, order: int) -> Tensor:
-        """Values (..., E, n, number) with that at the break inserted, (..., E, n, number + 1)."""
-        at_break = torch.einsum("...ena,ea->...en", values, self._break(order))[..., None]
+    def _with_break(self, values: Tensor, order: int) -> Tensor:
+        """Values (E, n, number) with that at the break inserted, (E, n, number + 1)."""
+        at_break = torch.einsum("ena,ea->en", values, self._break(order))[..., None]
         return torch.cat([values[..., :WALL], at_break, values[..., WALL:]], -1)
 
     def _break(self, order: int) -> Tensor:
@@ -125,7 +125,7 @@ class Angles:
         wall, outer = self._nodes()
         e, n = self.focus.shape[0], self.number
         one = torch.eye(n, dtype=wall.dtype, device=wall.device).expand(e, n, n)
-        full = self.with_break(one.transpose(1, 2), order).transpose(1, 2)  # (E, number + 1, number)
+        full = self._with_break(one.transpose(1, 2), order).transpose(1, 2)  # (E, number + 1, number)
         d, far = differentiation(wall), differentiation(outer)
         _, slope, curvature = (part[..., None] for part in self._map(outer[1:]))
         first = [d[:-1] / self._wall_slope @ full[:, : WALL + 1], far[1:] / slope @ full[:, WALL:]]
@@ -150,7 +150,7 @@ class Angles:
     def series(self, values: Tensor, order: int) -> Tensor:
         """Chebyshev coefficients of both panels one after another, (E, n, number + 2), of values (E, n, number)."""
         wall, outer = self._nodes()
-        full = self.with_break(values, order)
+        full = self._with_break(values, order)
         to_wall, to_outer = (torch.linalg.inv(polynomials(nodes, len(nodes))) for nodes in (wall, outer))
         return torch.cat([full[..., : WALL + 1] @ to_wall.T, full[..., WALL:] @ to_outer.T], -1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -57,6 +58,15 @@ class Mesh:
         maps = (breaks.new_full((len(breaks) - 1,), value) for value in (focus, width))
         across = Angles(problem.extent(0.0)[1], angles, 0.05, *maps)
         return cls(Elements(breaks), degree, across)
+
+    @classmethod
+    def from_tensors(cls, problem: Problem, degree: int, angles: int, tensors: Mapping[str, Tensor]) -> Mesh:
+        """The mesh that ``tensors()`` described."""
+        mesh = cls(Elements(tensors["breaks"]), degree)
+        if len(problem.coords) == 1:
+            return mesh
+        wall, focus, width = float(tensors["wall"]), tensors["focus"], tensors["width"]
+        return replace(mesh, across=Angles(problem.extent(0.0)[1], angles, wall, focus, width))
 
     def to(self, device: str | torch.device) -> Mesh:
         across = None if self.across is None else self.across.to(device)
@@ -147,30 +157,29 @@ def adapted(
 
 def _across(across: Angles, fields: dict[str, Tensor], orders: dict[str, int], tolerance: float, most: int) -> Angles:
     """Maps and a number of angles that suit the fields; or the same angles, if they do."""
-    if float(tails_across(across, fields).max()) <= tolerance:
+    at_wall, outside = tails_across(across, fields)
+    if float(torch.maximum(at_wall, outside).max()) <= tolerance:
         fewer = replace(across, number=max(FEWEST, 2 * round(0.4 * across.number)))
         serves = float(tails_across(fewer, at_angles(across, fewer, fields, orders)).max()) < 0.1 * tolerance
         return fewer if serves and fewer.number < across.number else across
-    better, tails = _focused(across, fields, orders, tolerance)
+    better, tails = _focused(across, outside, fields, orders, tolerance)
     worst, number = float(tails.max()), across.number
     if worst > tolerance:
         growth = 1.05 * math.log(tolerance) / math.log(worst)
         number = max(number, min(most, 2 * math.ceil(number / 2 * min(1.6, max(1.15, growth)))))
-    at_wall = float(tails_across(across, fields)[0].max())
-    wall = across.wall
-    if at_wall > tolerance:
-        wall = max(THINNEST, wall * max(0.3, (tolerance / 3 / at_wall) ** (1 / WALL)))
+    worst, wall = float(at_wall.max()), across.wall
+    if worst > tolerance:
+        wall = max(THINNEST, wall * max(0.3, (tolerance / 3 / worst) ** (1 / WALL)))
     return better if (number, wall) == (across.number, across.wall) else replace(better, number=number, wall=wall)
 
 
 def _focused(
-    across: Angles, fields: dict[str, Tensor], orders: dict[str, int], tolerance: float
+    across: Angles, now: Tensor, fields: dict[str, Tensor], orders: dict[str, int], tolerance: float
 ) -> tuple[Angles, Tensor]:
-    """For each element, the map in β under which its fields have short tails, and those tails.
+    """For each element, the map in β under which its fields have short tails, and those tails; ``now``: present ones.
 
     Neighbours get the same map unless there is something to gain.
     """
-    now = tails_across(across, fields)[1]
     maps = torch.tensor(list(product(FOCI, WIDTHS)), dtype=now.dtype, device=now.device)
     steps = torch.tensor(list(product(range(len(FOCI)), range(len(WIDTHS)))), dtype=now.dtype, device=now.device)
     found = (replace(across, focus=f.expand(len(now)), width=w.expand(len(now))) for f, w in maps)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from usd_bench.collocation.angles import Angles
 from usd_bench.collocation.mesh import Mesh, adapted, graded
 from usd_bench.collocation.system import Collocation, Unknowns
-from usd_bench.elements import Elements, lobatto, polynomials, to_coefficients
+from usd_bench.elements import lobatto, polynomials, to_coefficients
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 
@@ -47,11 +45,8 @@ class PiecewiseProfile(Profile):
         """The profile that ``tensors()`` described."""
         coefficients = {field.name: tensors[field.name] for field in problem.fields}
         name = problem.fields[0].name
-        mesh = Mesh(Elements(tensors["breaks"]), coefficients[name].shape[1] - Collocation.orders_of(problem)[name])
-        if len(problem.coords) == 2:
-            number = coefficients[name].shape[2] - 2
-            across = Angles(problem.extent(0.0)[1], number, float(tensors["wall"]), tensors["focus"], tensors["width"])
-            mesh = replace(mesh, across=across)
+        degree = coefficients[name].shape[1] - Collocation.orders_of(problem)[name]
+        mesh = Mesh.from_tensors(problem, degree, coefficients[name].shape[-1] - 2, tensors)
         return cls(problem, lam, mesh, coefficients)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from lzma import LZMAError
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import Tensor
 from usd_bench.collocation.compact import packed, unpacked
 from usd_bench.collocation.piecewise import PiecewiseProfile
 from usd_bench.errors import CheckpointError
+from usd_bench.files import write_atomically
 from usd_bench.problem import Problem
 from usd_bench.tensorfile import read_tensors, write_tensors
 
@@ -35,6 +38,19 @@ def store(problem: Problem, tensors: dict[str, Tensor], header: dict[str, Any]) 
     small, shapes = packed(tensors)
     write_tensors(problem.reference_path, KIND, {**header, "packed": shapes}, small)
     _cached.cache_clear()
+
+
+@contextmanager
+def kept(problem: Problem) -> Iterator[None]:
+    """Whatever was stored for the problem is there again if the block raises."""
+    path = problem.reference_path
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True) if before is None else write_atomically(path, before)
+        _cached.cache_clear()
+        raise
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

@@ -10,11 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from usd_bench.collocation.angles import Angles
 from usd_bench.collocation.mesh import Mesh, adapted, graded, spanned, transfer
 from usd_bench.collocation.piecewise import PiecewiseProfile, mesh_of, projected
 from usd_bench.collocation.system import Collocation, Unknowns
-from usd_bench.elements import Elements
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
@@ -147,10 +145,7 @@ class SpectralSolver(Solver):
         self, problem: Problem, state: SpectralState, varied: tuple[str, ...] = ()
     ) -> tuple[Collocation, Unknowns]:
         """System and unknowns of a state."""
-        mesh = Mesh(Elements(state.breaks), self.config.degree)
-        if len(state.focus):
-            span = problem.extent(0.0)[1]
-            mesh = replace(mesh, across=Angles(span, state.angles, float(state.wall), state.focus, state.width))
+        mesh = Mesh.from_tensors(problem, self.config.degree, state.angles, vars(state))
         system = self.system(problem, mesh, varied)
         shapes = {name: values.shape for name, values in system.zero(state.scalars).fields.items()}
         parts = torch.split(state.values, [shape.numel() for shape in shapes.values()])
