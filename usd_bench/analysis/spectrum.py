@@ -9,6 +9,7 @@ part. Source: Eggers & Fontelos, Nonlinearity 22 (2009) R1, section 3; docs/math
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,9 +35,16 @@ SYMMETRY = {1.0: "blow-up time", 0.0: "scale"}
 NEUTRAL = 1e-3
 """Real parts below this count as not growing."""
 
+ACCURACY = 1e-8
+"""Relative error of an eigenvalue's inverse, at which Arnoldi's iteration stops."""
+
 DRIFT = 5e-4
 """Largest distance between an eigenvalue and its counterpart on another mesh. Source: Boyd, Chebyshev and Fourier
 Spectral Methods (2001), section 7.3 (drift)."""
+
+
+Eigenfunctions = Callable[[int], dict[str, Tensor]]
+"""The i-th one's nodal values. Computed when asked for: in two dimensions each takes a substitution."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +87,16 @@ def spectrum(problem: Problem, profile: Profile, count: int = 16) -> Spectrum:
     mesh = mesh_of(problem, profile)
     across = mesh.across and replace(mesh.across, number=round(0.88 * mesh.angles))
     coarser = replace(mesh, degree=mesh.degree - 2, across=across)
-    found, values, functions = _eigen(problem, profile, mesh, count)
-    _, others, _ = _eigen(problem, profile, coarser, count + 4)
+    others = _eigen(problem, profile, coarser, count + 4)[1]
+    found, values, function = _eigen(problem, profile, mesh, count)
     stays = [i for i, mu in enumerate(values) if np.abs(others - mu).min() < DRIFT * max(1.0, abs(mu))]
     order = sorted(stays, key=lambda i: (-values[i].real, values[i].imag))
     if not order:
         raise SpectrumError("no eigenvalue is the same on two meshes: the profile is too rough for its stability")
-    return Spectrum(values[order], [functions[i] for i in order], mesh, found)
+    return Spectrum(values[order], [_normalised(function(i)) for i in order], mesh, found)
 
 
-def _eigen(
-    problem: Problem, profile: Profile, mesh: Mesh, count: int
-) -> tuple[float, np.ndarray, list[dict[str, Tensor]]]:
+def _eigen(problem: Problem, profile: Profile, mesh: Mesh, count: int) -> tuple[float, np.ndarray, Eigenfunctions]:
     """Largest residual, eigenvalues and eigenfunctions on one mesh."""
     system = Collocation(problem, mesh, pinned=False)
     at = projected(problem, profile, mesh)
@@ -116,7 +122,7 @@ def _mass(system: Collocation, at: Unknowns) -> dict[str, Tensor]:
 
 def _dense(
     system: Collocation, linear: Linearised, mass: dict[str, Tensor], count: int
-) -> tuple[np.ndarray, list[dict[str, Tensor]]]:
+) -> tuple[np.ndarray, Eigenfunctions]:
     """All eigenvalues of the full pencil, of which those of largest real part are kept."""
     assembled = Dense(system, linear)
     right = assembled.mass(mass)
@@ -124,15 +130,13 @@ def _dense(
     finite = np.isfinite(values) & (np.abs(values) < 1e3)
     values, vectors = values[finite], vectors[:, finite]
     keep = np.argsort(-values.real, kind="stable")[:count]
-    return values[keep], [
-        _normalised({n: torch.from_numpy(vectors[:, i].real.copy())[index] for n, index in assembled.index.items()})
-        for i in keep
-    ]
+    vectors = vectors[:, keep].real.copy()
+    return values[keep], lambda i: {n: torch.from_numpy(vectors[:, i])[index] for n, index in assembled.index.items()}
 
 
 def _shift_invert(
     system: Collocation, linear: Linearised, mass: dict[str, Tensor], count: int
-) -> tuple[np.ndarray, list[dict[str, Tensor]]]:
+) -> tuple[np.ndarray, Eigenfunctions]:
     """Arnoldi on M (J + σM)^-1, whose eigenvalues are 1/(σ - μ)."""
     names = list(linear.seeds)
     q, e, k, a = system.shape
@@ -162,13 +166,13 @@ def _shift_invert(
     start = np.random.default_rng(0).standard_normal(size)
     try:
         inverse, vectors = eigs(
-            LinearOperator((size, size), apply, dtype=np.float64), k=count, v0=start, tol=1e-11, maxiter=40
+            LinearOperator((size, size), apply, dtype=np.float64), k=count, v0=start, tol=ACCURACY, maxiter=40
         )
     except ArpackNoConvergence as error:
         inverse, vectors = error.eigenvalues, error.eigenvectors
         if not len(inverse):
             raise SpectrumError("no eigenvalue converged; refine the profile") from None
-    return SHIFT - 1 / inverse, [_normalised(fields(v.real.copy())) for v in vectors.T]
+    return SHIFT - 1 / inverse, lambda i: fields(vectors[:, i].real.copy())
 
 
 def _normalised(fields: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,16 +2,21 @@
 
 Where no share down to the shortest lowers the residual, the largest one with a finite residual is taken: far out, a
 residual over its envelope rises by orders of magnitude before the first quadratic step.
+
+Once λ has settled the factored matrix serves again, down to rounding: a substitution costs a hundredth of a
+factorisation. Source: Kelley, Solving Nonlinear Equations with Newton's Method (2003), section 2.4 (chord method).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from usd_bench.collocation.linear import solve
+from usd_bench.collocation.linear import factor, solve
 from usd_bench.collocation.system import Collocation, Unknowns
 
 SHORTEST = 2.0**-3
@@ -20,45 +25,73 @@ SHORTEST = 2.0**-3
 ROUNDING = 1e-11
 """Root mean square residual below which rounding decides whether it falls."""
 
+SETTLED = 1e-7
+"""Change of the scalars below which the next step could only polish."""
+
+POLISHES = 5
+"""Most substitutions with one matrix."""
+
 Row = tuple[Tensor, float]
 """One more linear condition on the scalars: its covector, and the value of covector · scalars."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One damped Newton step: where it leads, the largest change of a scalar in the full step, and its share."""
+    """One damped Newton step: where it leads, and whether λ has settled there."""
 
     unknowns: Unknowns
-    change: float
-    share: float
+    settled: bool
 
 
 def newton_step(system: Collocation, at: Unknowns, conditions: list[Row]) -> Step:
-    """One step from ``at``. ``conditions``: one for each varied parameter, beyond λ's own."""
+    """One step from ``at``, polished if λ settles. ``conditions``: one for each varied parameter, beyond λ's own."""
     linear = system.linearise(at)
+    matrix = factor(system, linear)
     none = system.zero(at.scalars).fields
-    errors = [value - float(covector @ at.scalars) for covector, value in conditions]
-    rows = [(linear.closure_row, -linear.closure)]
-    rows += [(Unknowns(none, c), c.new_tensor(error)) for (c, _), error in zip(conditions, errors, strict=True)]
-    full = solve(system, linear, -linear.residual, -linear.ends, rows)
-    before = _size(linear.residual, float(linear.closure), *errors)
-    share, fallback = 1.0, 0.0
+    covectors = [linear.closure_row, *(Unknowns(none, covector) for covector, _ in conditions)]
+
+    def correction(unknowns: Unknowns, residual: Tensor, ends: Tensor) -> Unknowns:
+        targets = at.scalars.new_tensor(errors(unknowns)).neg().unbind()
+        return solve(system, linear, -residual, -ends, list(zip(covectors, targets, strict=True)), matrix)
+
+    def errors(unknowns: Unknowns) -> list[float]:
+        others = (float(covector @ unknowns.scalars) - value for covector, value in conditions)
+        return [system.admissibility(unknowns), *others]
+
+    def size(unknowns: Unknowns) -> float:
+        return _size(system.residual(unknowns), errors(unknowns))
+
+    full = correction(at, linear.residual, linear.ends)
+    candidate, share = _damped(at, full, size)
+    if share < 1 or float(full.scalars.abs().max()) >= SETTLED:
+        return Step(candidate, False)
+    left, met = size(candidate), torch.zeros_like(linear.ends)  # the conditions at the ends are linear
+    for _ in range(POLISHES):
+        polished = candidate + correction(candidate, system.residual(candidate), met)
+        before, left = left, size(polished)
+        if left < before:
+            candidate = polished
+        if not left < before / 2:
+            break
+    return Step(candidate, True)
+
+
+def _damped(at: Unknowns, full: Unknowns, size: Callable[[Unknowns], float]) -> tuple[Unknowns, float]:
+    """The longest share of the step that lowers the residual, and where it leads."""
+    before, share, fallback = size(at), 1.0, 0.0
     while True:
         candidate = at + full * share
-        left = ((1 - share) * e for e in errors)  # the conditions are linear
-        after = _size(system.residual(candidate), system.admissibility(candidate), *left)
+        after = size(candidate)
         if after <= (1 - 0.1 * share) * before or after < ROUNDING:
-            break
+            return candidate, share
         fallback = fallback or (share if math.isfinite(after) else 0.0)
         if share <= SHORTEST:
             share = fallback or share
-            candidate = at + full * share
-            break
+            return at + full * share, share
         share /= 2
-    return Step(candidate, float(full.scalars.abs().max()), share)
 
 
-def _size(residual: Tensor, *errors: float) -> float:
+def _size(residual: Tensor, errors: list[float]) -> float:
     """Root mean square residual plus the other errors; infinite where it is not a number."""
     value = float(residual.square().mean().sqrt()) + sum(map(abs, errors))
     return value if math.isfinite(value) else math.inf

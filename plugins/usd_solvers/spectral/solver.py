@@ -21,9 +21,6 @@ from usd_solvers.spectral.newton import newton_step
 MESHES = 8
 """Adaptations at fixed parameters. Where the tolerance is below rounding, they would go on for ever."""
 
-SETTLED = 1e-7
-"""Change of λ in one Newton step below which the next one could only polish: time to judge the mesh."""
-
 
 class SpectralConfig(SolverConfig):
     """Settings that every collocation solver has."""
@@ -50,7 +47,7 @@ class SpectralState(State):
     meshes: int = 0
     """Meshes left behind at fixed parameters: after ``MESHES`` of them the last one is kept."""
     settled: int = 0
-    """Newton steps in a row that changed neither λ nor the mesh: at two, there is nothing left to improve."""
+    """1 where the last step changed neither λ nor the mesh: there is nothing left to improve."""
 
 
 StateT = TypeVar("StateT", bound=SpectralState)
@@ -78,7 +75,7 @@ class SpectralSolver(Solver):
         return None
 
     def finished(self, state: SpectralState) -> bool:
-        return state.settled >= 2
+        return bool(state.settled)
 
     def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
         return PiecewiseProfile.from_tensors(problem, lam, tensors)
@@ -110,15 +107,13 @@ class SpectralSolver(Solver):
         """One Newton step at fixed parameters, and a better mesh where λ has settled on this one."""
         system, at = self.unpack(problem, state)
         step = newton_step(system, at, [])
-        better, at, settled = system, step.unknowns, 0
-        if step.change < SETTLED and step.share == 1:
-            if state.meshes < MESHES:
-                better, at = self.remeshed(system, at, tolerance or self.config.tolerance)
-            settled = state.settled + 1 if better is system else 0
+        better, at = system, step.unknowns
+        if step.settled and state.meshes < MESHES:
+            better, at = self.remeshed(system, at, tolerance or self.config.tolerance)
         return replace(
             counted(state, 1),
             iteration=state.iteration + 1,
-            settled=settled,
+            settled=int(step.settled and better is system),
             meshes=state.meshes + (better is not system),
             **pack(better, at),
         )
@@ -168,7 +163,7 @@ def pack(system: Collocation, at: Unknowns) -> dict[str, Any]:
 
 
 def counted(state: StateT, steps: int) -> StateT:
-    """The state with the work of Newton steps added; the residuals of shortened steps are not told apart."""
+    """The state with the work of Newton steps added; residuals of shortened steps and polishing are not told apart."""
     work = state.counters
     more = {name: getattr(work, name) + steps for name in ("residual", "jacobian", "linear_solve")}
     return replace(state, counters=replace(work, **more))
