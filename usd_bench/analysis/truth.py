@@ -66,7 +66,8 @@ def modes(row: Row) -> str:
     """The eigenvalues of growing modes as people read them."""
     if row["unstable"] is None:
         return "-"
-    return ", ".join(f"{value:.6g}" for value in row["unstable"]) or "none"
+    parts = (f"{re:.6g}" + (f" ± {im:.6g}i" if im else "") for re, im in row["unstable"] if im >= 0)
+    return ", ".join(parts) or "none"
 
 
 def markdown(rows: Iterable[Row]) -> str:

@@ -48,16 +48,20 @@ def build(
     """
     registry = load_registry(plugin_dirs)
 
+    import torch
+
     from usd_bench.reproducibility import cores
     from usd_bench.run.plan import build_problem
     from usd_bench.selectors import parse
 
+    threads = threads or cores()
+    torch.set_num_threads(threads)
     failed = 0
     for selection in parse(",".join(problems)):
         problem = build_problem(registry, selection)
         label = selector(selection.name, selection.parameters)
         try:
-            header = _build(registry, problem, label, solver, max_time, threads or cores(), plugin_dirs)
+            header = _build(registry, problem, label, solver, max_time, threads, plugin_dirs)
         except UsdBenchError as error:
             failed += 1
             click.echo(f"{label}: not built: {error}", err=True)
@@ -114,7 +118,8 @@ def _build(
             header.update(unstable=None, symmetry_error=None)
         else:
             header.update(
-                unstable=[float(mu.real) for mu in found.unstable], symmetry_error=max(found.symmetry_errors.values())
+                unstable=[[float(mu.real), float(mu.imag)] for mu in found.unstable],
+                symmetry_error=max(found.symmetry_errors.values()),
             )
             if len(header["unstable"]) != problem.order:
                 raise UsdBenchError(

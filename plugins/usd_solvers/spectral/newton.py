@@ -3,8 +3,8 @@
 Where no share down to the shortest lowers the residual, the largest one with a finite residual is taken: far out, a
 residual over its envelope rises by orders of magnitude before the first quadratic step.
 
-Once λ has settled the factored matrix serves again, down to rounding: a substitution costs a hundredth of a
-factorisation. Source: Kelley, Solving Nonlinear Equations with Newton's Method (2003), section 2.4 (chord method).
+After a full step the factored matrix serves again while the residual halves: a substitution costs a few hundredths of
+a factorisation. Source: Kelley, Solving Nonlinear Equations with Newton's Method (2003), section 2.4 (Shamanskii).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ROUNDING = 1e-11
 """Root mean square residual below which rounding decides whether it falls."""
 
 SETTLED = 1e-7
-"""Change of the scalars below which the next step could only polish."""
+"""Change of the scalars below which λ has settled."""
 
-POLISHES = 5
-"""Most substitutions with one matrix."""
+SUBSTITUTIONS = 5
+"""Most further steps with one matrix."""
 
 Row = tuple[Tensor, float]
 """One more linear condition on the scalars: its covector, and the value of covector · scalars."""
@@ -44,7 +44,10 @@ class Step:
 
 
 def newton_step(system: Collocation, at: Unknowns, conditions: list[Row]) -> Step:
-    """One step from ``at``, polished if λ settles. ``conditions``: one for each varied parameter, beyond λ's own."""
+    """One step from ``at``, and further ones with its matrix.
+
+    ``conditions``: one for each varied parameter, beyond λ's own.
+    """
     linear = system.linearise(at)
     matrix = factor(system, linear)
     none = system.zero(at.scalars).fields
@@ -63,17 +66,17 @@ def newton_step(system: Collocation, at: Unknowns, conditions: list[Row]) -> Ste
 
     full = correction(at, linear.residual, linear.ends)
     candidate, share = _damped(at, full, size)
-    if share < 1 or float(full.scalars.abs().max()) >= SETTLED:
+    if share < 1:
         return Step(candidate, False)
     left, met = size(candidate), torch.zeros_like(linear.ends)  # the conditions at the ends are linear
-    for _ in range(POLISHES):
-        polished = candidate + correction(candidate, system.residual(candidate), met)
-        before, left = left, size(polished)
+    for _ in range(SUBSTITUTIONS):
+        closer = candidate + correction(candidate, system.residual(candidate), met)
+        before, left = left, size(closer)
         if left < before:
-            candidate = polished
+            candidate = closer
         if not left < before / 2:
             break
-    return Step(candidate, True)
+    return Step(candidate, float(full.scalars.abs().max()) < SETTLED)
 
 
 def _damped(at: Unknowns, full: Unknowns, size: Callable[[Unknowns], float]) -> tuple[Unknowns, float]:
