@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,8 +12,12 @@ from torch import Tensor
 
 from usd_bench.problem import Problem
 from usd_bench.solver import SolverConfig, State
+from usd_solvers.least_squares.cholesky import Cholesky
+from usd_solvers.least_squares.damped import DampedLeastSquares
 from usd_solvers.least_squares.gain import Damping, judge
-from usd_solvers.least_squares.normal import DampedNormalEquations
+from usd_solvers.least_squares.kernel import Kernel
+from usd_solvers.least_squares.qr import QR
+from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState, lam_is_free
 
 PROBE = 0.1
@@ -23,9 +27,21 @@ TRUSTED = 0.75
 """Largest ratio of the correction (half the acceleration) to the velocity, in scaled length, that is believed."""
 
 
+LINEAR_SOLVERS: dict[str, type[DampedLeastSquares]] = {
+    "cholesky": Cholesky,
+    "qr": QR,
+    "semi_normal": SemiNormal,
+    "kernel": Kernel,
+}
+
+
 class GaussNewtonConfig(NetworkConfig):
     """Settings of ``gauss_newton``."""
 
+    linear_solver: Literal["auto", "cholesky", "qr", "semi_normal", "kernel"] = Field(
+        "auto",
+        description="how the damped step is computed; auto: kernel for fewer rows than parameters, else cholesky",
+    )
     damping: float = Field(1e-2, gt=0, description="initial damping, relative to the scaled Gram matrix")
     acceleration: bool = Field(True, description="second-order correction along the step")
 
@@ -69,21 +85,19 @@ class GaussNewton(NetworkSolver):
         formed = state.formed | (loss.sqrt() < self.config.release)
         jacobian[:, -1] *= lam_is_free(problem, formed)
 
-        system = DampedNormalEquations(jacobian, state.damping)
-        gradient = jacobian.T @ r
-        step = velocity = -system.solve(gradient)
+        system = self._linear_solver(jacobian)(jacobian, state.damping)
+        step = velocity = system.minimise(-r)
+        change = system.times(velocity)
         if self.config.acceleration:
             ahead = ansatz.residual(theta + PROBE * velocity, x).flatten() * weight
-            curvature = 2 / PROBE * ((ahead - r) / PROBE - jacobian @ velocity)
-            bend = -0.5 * system.solve(jacobian.T @ curvature)
+            curvature = 2 / PROBE * ((ahead - r) / PROBE - change)
+            bend = system.minimise(-0.5 * curvature)
             believed = system.length(bend) <= TRUSTED * system.length(velocity)
             step = velocity + torch.where(believed, bend, 0.0)
 
         candidate = self.confine(problem, theta + step, formed)
         reached = (ansatz.residual(candidate, x) * weight).square().sum()
-        accept, damping = judge(
-            Damping(state.damping, state.raise_by), loss - reached, system.predicted_decrease(velocity, gradient)
-        )
+        accept, damping = judge(Damping(state.damping, state.raise_by), loss - reached, -(2 * r + change) @ change)
         work = state.counters
         return replace(
             state,
@@ -101,3 +115,8 @@ class GaussNewton(NetworkSolver):
                 linear_solve=work.linear_solve + 1 + self.config.acceleration,
             ),
         )
+
+    def _linear_solver(self, jacobian: Tensor) -> type[DampedLeastSquares]:
+        name = self.config.linear_solver
+        rows, parameters = jacobian.shape
+        return LINEAR_SOLVERS["kernel" if rows < parameters else "cholesky"] if name == "auto" else LINEAR_SOLVERS[name]

@@ -1,1 +1,1 @@
-"""Parts of nonlinear least-squares methods: the damped linear system, and the gain-ratio test."""
+"""Parts of nonlinear least-squares methods: damped linear least squares by several routes, and the gain-ratio test."""
