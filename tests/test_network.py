@@ -50,10 +50,24 @@ def test_jacobian_equals_autograd_to_rounding(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
+def test_in_a_later_stage_the_jacobian_equals_autograd_and_the_residual_starts_where_it_was(name: str) -> None:
+    problem, ansatz, theta, x = setting(name, hidden=(5, 4), n=12)
+    earlier = ansatz.next_stage(theta, x, 6, torch.Generator().manual_seed(2))
+    above = Ansatz.stacked(problem, (5, 4), 6, earlier)
+    assert above.size == len(problem.fields) * 7 + 1
+    zero = torch.zeros(above.size, dtype=torch.float64)
+    assert torch.equal(above.residual(zero, x), ansatz.residual(theta, x))
+    eta = torch.randn(above.size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    _, jacobian = above.linearise(eta, x)
+    expected = torch.autograd.functional.jacobian(lambda t: above.residual(t, x).flatten(), eta)
+    assert (jacobian - expected).abs().max().item() <= 1e-12 * expected.abs().max().item()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_residual_by_jets_equals_the_residual_the_harness_takes_by_autograd(name: str) -> None:
     problem, ansatz, theta, x = setting(name)
     y = x.clone().requires_grad_()
-    fields = ansatz.profile(theta).fields(y)
+    fields = ansatz.values(theta, y)
     u = equation_namespace({f: differentiate(v, y, problem.channels[f]) for f, v in fields.items()})
     measured = problem.scaled_residual(u, problem.points(y), theta[-1])
     assert (measured - ansatz.residual(theta, x)).abs().max().item() <= 1e-12 * (1 + measured.abs().max().item())

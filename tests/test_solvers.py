@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usd_bench.errors import CheckpointError
+from usd_bench.metrics import COND_MAX, RES_MAX, measure
 from usd_bench.registry import Registry
 from usd_bench.solver import State
 from usd_problems.burgers import Burgers
@@ -25,6 +26,7 @@ from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
+from usd_solvers.pinn.frequency import dominant_frequency
 
 SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
 F64 = torch.float64
@@ -165,7 +167,7 @@ def test_the_gain_ratio_test_follows_nielsen(decrease, predicted, accepted, fact
 def test_gauss_newton_never_accepts_a_step_that_raises_the_residual() -> None:
     problem, solver = Burgers(), GaussNewton(GaussNewtonConfig(hidden="8x8", points=100, resample=10**6))
     state = solver.init(problem, 0, "cpu")
-    ansatz = solver.ansatz(problem)
+    ansatz = solver.ansatz(problem, state.earlier)
     norms = []
     for _ in range(40):
         norms.append(ansatz.residual(state.theta, state.points).square().sum().item())
@@ -198,13 +200,52 @@ def test_adam_takes_the_steps_of_torch_optim() -> None:
     state = solver.init(problem, 0, "cpu")
     theta = state.theta.clone().requires_grad_()
     optimiser = torch.optim.Adam([theta], lr=0.01)
-    ansatz = solver.ansatz(problem)
+    ansatz = solver.ansatz(problem, state.earlier)
     for _ in range(5):
         state = solver.step(problem, state)
         optimiser.zero_grad()
         ansatz.residual(theta, state.points).square().mean().backward()
         optimiser.step()
     assert torch.equal(state.theta, theta.detach())
+
+
+@pytest.mark.parametrize(("order", "bound"), [(0, 1e-12), (1, 1e-11)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_later_stages_take_burgers_from_random_networks_to_rounding(order: int, bound: float, seed: int) -> None:
+    problem = Burgers(order=order)
+    solver = GaussNewton(GaussNewtonConfig(stages=3, stage_iterations=150))
+    state = solver.init(problem, seed, "cpu")
+    for _ in range(154):
+        state = solver.step(problem, state)
+    assert state.stage == 2
+    measured = measure(problem, solver.profile(problem, state))
+    assert RES_MAX.compute(measured) < bound
+    assert COND_MAX.compute(measured) < bound
+    assert abs(measured.lam - problem.target.lam) < bound
+
+
+def test_a_state_in_a_later_stage_continues_bit_for_bit_and_its_profile_is_stored_whole() -> None:
+    problem = Burgers()
+    solver = GaussNewton(GaussNewtonConfig(hidden="6x5", points=60, stages=3, stage_iterations=5, wide=20))
+    state = solver.init(problem, 3, "cpu")
+    for _ in range(6):
+        state = solver.step(problem, state)
+    copy = type(state).from_tensors(state.to_tensors(), "cpu")
+    for _ in range(4):
+        state, copy = solver.step(problem, state), solver.step(problem, copy)
+    assert (state.stage, copy.stage) == (2, 2)
+    assert torch.equal(state.theta, copy.theta)
+    profile = solver.profile(problem, state)
+    again = solver.restore(problem, profile.lam, profile.tensors())
+    x = problem.evaluation()
+    assert again.lam == profile.lam
+    assert torch.equal(again.fields(x)["W"], profile.fields(x)["W"])
+
+
+def test_the_dominant_frequency_is_that_of_a_wave_between_scattered_points() -> None:
+    z = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=F64) * 2 - 1
+    wave = torch.sin(17 * z[:, 0] + 0.3) + 0.2 * torch.sin(5 * z[:, 1])
+    assert dominant_frequency(z, wave[None]) == pytest.approx(17, abs=1)
 
 
 # -- states ----------------------------------------------------------------------------------------------------------

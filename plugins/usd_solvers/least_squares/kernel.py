@@ -11,7 +11,7 @@ from usd_solvers.least_squares.damped import DampedLeastSquares
 class Kernel(DampedLeastSquares):
     """N²P + N³/3 flops, N² further numbers of memory. Loses κ² ε.
 
-    Source: Goldshlager, Abrahamsen & Lin, arXiv:2401.10190, eq. 9.
+    Source: Goldshlager, Abrahamsen & Lin, arXiv:2401.10190.
     """
 
     def _factorise(self) -> None:

@@ -2,12 +2,18 @@
 
 Parameters are one flat vector (P,): the networks in the order of the problem's fields, then λ. Everything a
 descent method needs is here: the residual, and the residual with its row-wise Jacobian.
+
+In later stages wide networks times a small amplitude are added to those of the stages before, whose parameters stay as
+they are. Their one hidden layer stays as it was drawn, so that fields depend linearly on the parameters, and the last
+parameter is what is added to λ, in units of the amplitude. Source: Wang & Lai, J. Comput. Phys. 504 (2024) 112865
+(stages); Chen, Chi, E & Yang, J. Mach. Learn. 1 (2022) 268 (random features).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -15,6 +21,7 @@ from torch import Tensor
 from usd_bench.jets import Channels, slope, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
+from usd_solvers.pinn.frequency import dominant_frequency
 from usd_solvers.pinn.network import Network, Trace
 
 
@@ -27,33 +34,80 @@ class _Pass:
     pin_traces: dict[str, Trace]
 
 
+@dataclass(frozen=True)
+class Below:
+    """An earlier stage at its final parameters, and the size of what is added to it (0-d)."""
+
+    ansatz: Ansatz
+    theta: Tensor
+    amplitude: Tensor
+
+
 class Ansatz:
     """Networks for a problem. Stateless: the parameters are an argument of every method."""
 
-    def __init__(self, problem: Problem, hidden: tuple[int, ...]) -> None:
+    def __init__(
+        self, problem: Problem, hidden: tuple[int, ...], below: Below | None = None, fixed: Tensor | None = None
+    ) -> None:
         self.problem = problem
         self.hidden = hidden
+        self.below = below
+        self._fixed = fixed
         value = Channels.of(problem.coords, ())
         probe = torch.zeros(1, len(problem.coords), dtype=torch.float64)
         features = problem.feature_jet(probe, torch.ones((), dtype=torch.float64), value).shape[-1]
         self._value = value
         self._networks = {f.name: Network(features, hidden) for f in problem.fields}
-        self._slices: dict[str, slice] = {}
-        start = 0
-        for name, network in self._networks.items():
-            self._slices[name] = slice(start, start + network.size)
-            start += network.size
-        self.size = start + 1  # and λ
+        sizes = {name: network.size for name, network in self._networks.items()}
+        outputs = {name: network.output_size for name, network in self._networks.items()}
+        self._hidden_slices = _slices({name: size - outputs[name] for name, size in sizes.items()})
+        self.hidden_size = sum(sizes.values()) - sum(outputs.values())
+        self._slices = _slices(sizes if below is None else outputs)
+        self.size = sum((sizes if below is None else outputs).values()) + 1  # and λ
+
+    @classmethod
+    def stacked(cls, problem: Problem, hidden: tuple[int, ...], wide: int, earlier: Tensor) -> Ansatz:
+        """The ansatz above earlier stages. ``earlier``: for each of them its parameters, and of the next stage the
+        amplitude and the hidden layers, ``wide`` neurons each.
+        """
+        ansatz = cls(problem, hidden)
+        while len(earlier):
+            theta, amplitude, earlier = earlier[: ansatz.size], earlier[ansatz.size], earlier[ansatz.size + 1 :]
+            below = Below(ansatz, theta, amplitude)
+            size = cls(problem, (wide,), below).hidden_size
+            ansatz = cls(problem, (wide,), below, earlier[:size])
+            earlier = earlier[size:]
+        return ansatz
 
     def initial(self, generator: torch.Generator, device: str) -> Tensor:
         """Random networks, and λ at the problem's guess."""
         parts = [network.initial(generator) for network in self._networks.values()]
         return torch.cat([*parts, torch.tensor([self.problem.bracket.guess], dtype=torch.float64)]).to(device)
 
+    def next_stage(self, theta: Tensor, x: Tensor, wide: int, generator: torch.Generator) -> Tensor:
+        """What a stage on top of this one adds to ``earlier``: amplitude and hidden layers suit the residual at ``x``.
+
+        The amplitude is the residual's size over its dominant frequency, at which hidden layers vary. Reads from the
+        device.
+        """
+        residual = self.residual(theta, x).detach()
+        features = self.problem.feature_jet(x, self.lam(theta), self._value)[0]
+        frequency = dominant_frequency(features, residual)
+        amplitude = residual.square().mean().sqrt() / frequency
+        network = Network(features.shape[1], (wide,))
+        hidden = [network.scattered(generator, frequency, features) for _ in self._networks]
+        return torch.cat([theta, amplitude[None], *hidden])
+
+    def lam(self, theta: Tensor) -> Tensor:
+        """λ (0-d)."""
+        if self.below is None:
+            return theta[-1]
+        return self.below.ansatz.lam(self.below.theta) + self.below.amplitude * theta[-1]
+
     def residual(self, theta: Tensor, x: Tensor) -> Tensor:
         """Scaled residuals (equations, N); differentiable in ``theta``."""
-        lam = theta[-1]
-        return self._equations(self._networks_at(theta, lam, x).raw, lam, x)
+        lam = self.lam(theta)
+        return self._equations(self._added(self._networks_at(theta, lam, x).raw, lam, x), lam, x)
 
     def linearise(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled residuals (equations · N,) and their Jacobian (equations · N, P), row by row.
@@ -62,10 +116,11 @@ class Ansatz:
         pass per equation through the pointwise formulas only; the transposed sweep through the layers, which
         ends at the features; and λ's part of formulas and features, pointwise again.
         """
-        problem, lam = self.problem, theta[-1]
+        problem, lam = self.problem, self.lam(theta)
         with torch.no_grad():
             run = self._networks_at(theta, lam, x)
-        raw = {name: jet.requires_grad_() for name, jet in run.raw.items()}
+            raw = self._added(run.raw, lam, x)
+        raw = {name: jet.requires_grad_() for name, jet in raw.items()}
         with torch.enable_grad():
             residual = self._equations(raw, lam, x)
             seeds = [
@@ -73,41 +128,61 @@ class Ansatz:
                 for row in residual
             ]
         jacobian = theta.new_empty(len(problem.equations), x.shape[0], self.size)
-        fixed = {name: jet.detach() for name, jet in raw.items()}
-        lam_column = slope(lambda value: self._equations(fixed, value, x), lam)
+        lam_column = slope(lambda value: self._equations(self._added(run.raw, value, x), value, x), lam)
         slope_of_features = slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
         with torch.no_grad():
             for position, (name, network) in enumerate(self._networks.items()):
-                local, channels = theta[self._slices[name]], problem.channels[name]
-                seed = torch.stack([s[position] for s in seeds])
+                local, channels = self._local(theta, name), problem.channels[name]
+                seed = self._amplified(torch.stack([s[position] for s in seeds]))
                 block = jacobian[..., self._slices[name]]
                 by_features = network.jacobian(local, run.traces[name], channels, seed, block)
                 lam_column += (by_features * self._own(slope_of_features, name)).sum((1, 3))
                 # The pin's value is subtracted from every row.
-                at_pin = theta.new_empty(1, 1, network.size)
+                at_pin = theta.new_empty(1, 1, block.shape[-1])
                 one = theta.new_ones(1, 1, 1)
                 by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
                 slope_of_pin = slope(partial(self._pin_features, name), lam)
                 block -= seed[:, 0, :, None] * at_pin
                 lam_column -= seed[:, 0] * (by_pin_features * slope_of_pin).sum()
-        jacobian[..., -1] = lam_column
+        jacobian[..., -1] = self._amplified(lam_column)
         return residual.detach().flatten(), jacobian.view(-1, self.size)
-
-    def profile(self, theta: Tensor) -> NetworkProfile:
-        return NetworkProfile(self, theta.detach().cpu().clone())
 
     def values(self, theta: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Field values (N,) at ``x`` (N, d), differentiable in both."""
-        lam = theta[-1]
+        lam = self.lam(theta)
         features = torch.stack(self.problem.features(self.problem.points(x), lam), dim=-1)[None]
+        lifted: dict[str, Tensor] = self.problem.lift(
+            self._raw_values(theta, lam, features), self.problem.points(x), lam
+        )
+        return lifted
+
+    def _raw_values(self, theta: Tensor, lam: Tensor, features: Tensor) -> dict[str, Tensor]:
         raw = {}
         for name, network in self._networks.items():
-            local = theta[self._slices[name]]
+            local = self._local(theta, name)
             output, _ = network.forward(local, features, self._value)
             pinned, _ = network.forward(local, self._pin_features(name, lam), self._value)
-            raw[name] = output[0] - pinned[0]
-        lifted: dict[str, Tensor] = self.problem.lift(raw, self.problem.points(x), lam)
-        return lifted
+            raw[name] = self._amplified(output[0] - pinned[0])
+        if self.below is None:
+            return raw
+        known = self.below.ansatz._raw_values(self.below.theta, lam, features)
+        return {name: known[name] + value for name, value in raw.items()}
+
+    def _added(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Jets of this stage's networks, added to those of the earlier stages."""
+        if self.below is None:
+            return raw
+        under = self.below.ansatz
+        known = under._added(under._networks_at(self.below.theta, lam, x).raw, lam, x)
+        return {name: known[name] + self._amplified(jet) for name, jet in raw.items()}
+
+    def _local(self, theta: Tensor, name: str) -> Tensor:
+        """All parameters of a field's network."""
+        own = theta[self._slices[name]]
+        return own if self._fixed is None else torch.cat([self._fixed[self._hidden_slices[name]], own])
+
+    def _amplified(self, tensor: Tensor) -> Tensor:
+        return tensor if self.below is None else self.below.amplitude * tensor
 
     def _pin_features(self, name: str, lam: Tensor) -> Tensor:
         # Filled on the device: a tensor made from numbers would be copied there, and waited for.
@@ -118,7 +193,7 @@ class Ansatz:
         features = self.problem.feature_jet(x, lam, self.problem.all_channels)
         raw, traces, pin_traces = {}, {}, {}
         for name, network in self._networks.items():
-            channels, local = self.problem.channels[name], theta[self._slices[name]]
+            channels, local = self.problem.channels[name], self._local(theta, name)
             output, traces[name] = network.forward(local, self._own(features, name), channels)
             pinned, pin_traces[name] = network.forward(local, self._pin_features(name, lam), self._value)
             raw[name] = torch.cat([output[:1] - pinned, output[1:]])
@@ -134,15 +209,24 @@ class Ansatz:
 
 
 class NetworkProfile(Profile):
-    """The fields of an ansatz at fixed parameters."""
+    """The fields of networks at fixed parameters, with those of earlier stages."""
 
-    def __init__(self, ansatz: Ansatz, theta: Tensor) -> None:
-        self._ansatz = ansatz
-        self._theta = theta
-        self.lam = float(theta[-1])
+    def __init__(self, problem: Problem, hidden: tuple[int, ...], wide: int, theta: Tensor, earlier: Tensor) -> None:
+        self._problem, self._hidden, self._wide = problem, hidden, wide
+        self._theta, self._earlier = (part.detach().cpu().clone() for part in (theta, earlier))
+        self.lam = float(self._ansatz("cpu").lam(self._theta))
 
     def fields(self, x: Tensor) -> dict[str, Tensor]:
-        return self._ansatz.values(self._theta.to(x.device), x)
+        return self._ansatz(x.device).values(self._theta.to(x.device), x)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"theta": self._theta}
+        return {"theta": self._theta, "earlier": self._earlier}
+
+    def _ansatz(self, device: str | torch.device) -> Ansatz:
+        return Ansatz.stacked(self._problem, self._hidden, self._wide, self._earlier.to(device))
+
+
+def _slices(sizes: dict[str, int]) -> dict[str, slice]:
+    """Consecutive slices of these sizes."""
+    ends = dict(zip(sizes, accumulate(sizes.values()), strict=True))
+    return {name: slice(end - sizes[name], end) for name, end in ends.items()}

@@ -35,6 +35,11 @@ class Network:
         self.shapes = tuple(zip(widths[1:], widths[:-1], strict=True))
         self.size = sum(out * (into + 1) for out, into in self.shapes)
 
+    @property
+    def output_size(self) -> int:
+        """Parameters of the last layer, which stand last."""
+        return self.shapes[-1][1] + 1
+
     def initial(self, generator: torch.Generator) -> Tensor:
         """Glorot-sized random weights; a last layer ten times smaller starts the fields near their lift."""
         parts = []
@@ -44,6 +49,16 @@ class Network:
             biases = torch.randn(out, generator=generator, dtype=torch.float64) * 0.3
             parts += [(weights * 0.1 if last else weights).flatten(), biases * 0 if last else biases]
         return torch.cat(parts)
+
+    def scattered(self, generator: torch.Generator, frequency: float, features: Tensor) -> Tensor:
+        """Parameters of a single hidden layer whose neurons turn over at some of the features (N, features), within
+        about 1/frequency.
+        """
+        width, into = self.shapes[0]
+        weights = torch.randn(width, into, generator=generator, dtype=torch.float64) / math.sqrt(into) * frequency
+        chosen = torch.randint(len(features), (width,), generator=generator)
+        weights, centres = weights.to(features), features[chosen.to(features.device)]
+        return torch.cat([weights.flatten(), -(weights * centres).sum(1)])
 
     def _layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
         layers, start = [], 0
@@ -68,19 +83,21 @@ class Network:
     def jacobian(self, theta: Tensor, trace: Trace, channels: Channels, seeds: Tensor, out: Tensor) -> Tensor:
         """Write ∂(Σ_c seeds[e, c, n] · output[c, n])/∂θ into ``out`` (E, N, size), for every equation and row.
 
-        Returns the derivative by the feature jets, (E, channels, N, features).
+        ``out`` may be (E, N, output_size) instead: then by the last layer's parameters only. Returns the derivative by
+        the feature jets, (E, channels, N, features).
         """
         layers = self._layers(theta)
         delta = seeds[..., None]  # (E, channels, N, width of the layer's output)
-        end = self.size
+        end, skipped = self.size, self.size - out.shape[-1]
         for layer in reversed(range(len(layers))):
             weights, _ = layers[layer]
             rows, into = weights.shape
             start = end - rows * (into + 1)
-            d, a = delta.permute(0, 2, 3, 1), trace.inputs[layer].permute(1, 0, 2)
-            block = out[..., start : start + rows * into]
-            block.copy_((d @ a).flatten(-2))
-            out[..., start + rows * into : end] = delta[:, 0]
+            if start >= skipped:
+                d, a = delta.permute(0, 2, 3, 1), trace.inputs[layer].permute(1, 0, 2)
+                middle = start + rows * into - skipped
+                out[..., start - skipped : middle].copy_((d @ a).flatten(-2))
+                out[..., middle : end - skipped] = delta[:, 0]
             end = start
             delta = delta @ weights
             if layer:

@@ -15,7 +15,7 @@ from torch import Tensor
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
-from usd_solvers.pinn.ansatz import Ansatz
+from usd_solvers.pinn.ansatz import Ansatz, NetworkProfile
 
 
 def _widths(value: Any) -> Any:
@@ -48,8 +48,12 @@ class NetworkState(State):
     """Parameters with λ last (P,), the points in use (N, d), the generator that draws them, and λ's freedom."""
 
     theta: Tensor
+    earlier: Tensor
+    """What ``Ansatz.stacked`` takes: parameters and amplitudes of earlier stages; empty in the first."""
     points: Tensor
     rng: Tensor
+    stage: int = 0
+    """Stages that have ended."""
     formed: Tensor
     """Whether the profile has formed, so that λ is free (bool, 0-d)."""
 
@@ -70,27 +74,36 @@ class NetworkSolver(Solver):
 
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
-        theta = self.ansatz(problem).initial(generator, device)
-        points = self._draw(problem, generator).to(device)
+        theta = Ansatz(problem, self._hidden(problem)).initial(generator, device)
+        points = problem.collocation(self.config.points or problem.recommended.points, generator).to(device)
         return self.begin(
             theta=theta,
             points=points,
             rng=generator.get_state(),
             formed=torch.zeros((), dtype=torch.bool, device=device),
+            earlier=theta[:0],
         )
 
     @abstractmethod
-    def begin(self, **common: Any) -> NetworkState:
+    def begin(self, **common: Any) -> Any:
         """The solver's own state around the common fields."""
 
     def profile(self, problem: Problem, state: NetworkState) -> Profile:
-        return self.ansatz(problem).profile(state.theta)
+        return NetworkProfile(problem, self._hidden(problem), self.wide, state.theta, state.earlier)
 
     def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
-        return self.ansatz(problem).profile(tensors["theta"])
+        return NetworkProfile(problem, self._hidden(problem), self.wide, tensors["theta"], tensors["earlier"])
 
-    def ansatz(self, problem: Problem) -> Ansatz:
-        return Ansatz(problem, self.config.hidden or problem.recommended.hidden)
+    def ansatz(self, problem: Problem, earlier: Tensor) -> Ansatz:
+        return Ansatz.stacked(problem, self._hidden(problem), self.wide, earlier)
+
+    @property
+    def wide(self) -> int:
+        """Neurons of networks in later stages, for methods that have any."""
+        return 0
+
+    def _hidden(self, problem: Problem) -> tuple[int, ...]:
+        return self.config.hidden or problem.recommended.hidden
 
     def fresh_points(self, problem: Problem, state: NetworkState) -> tuple[Tensor, Tensor]:
         """Points and generator state for the next iteration: drawn anew every ``resample`` iterations."""
@@ -98,10 +111,8 @@ class NetworkSolver(Solver):
             return state.points, state.rng
         generator = torch.Generator()
         generator.set_state(state.rng)
-        return self._draw(problem, generator).to(state.points.device), generator.get_state()
-
-    def _draw(self, problem: Problem, generator: torch.Generator) -> Tensor:
-        return problem.collocation(self.config.points or problem.recommended.points, generator)
+        points = problem.collocation(len(state.points), generator)
+        return points.to(state.points.device), generator.get_state()
 
     def confine(self, problem: Problem, theta: Tensor, formed: Tensor) -> Tensor:
         """``theta`` with λ inside the problem's bracket until the profile has formed, then as it is. In place."""
