@@ -306,3 +306,11 @@ def test_every_metric_is_finite_where_a_reference_exists() -> None:
     assert all(math.isfinite(value) for value in values.values())
     assert values["err_max"] == 0
     assert values["lam_digits"] == problem.target.digits
+
+
+def test_gclm_has_a_gaussian_envelope_where_the_rate_vanishes() -> None:
+    problem = GCLM(a=0.6890665337007457)
+    x = problem.points(problem.evaluation())
+    at, near = (problem.scale(x, torch.tensor(lam, dtype=torch.float64))["vorticity"] for lam in (-1.0, -1 + 1e-9))
+    assert bool(torch.isfinite(at).all())
+    assert (at - near).abs().max() < 1e-8

@@ -12,10 +12,10 @@ import torch
 from tests.conftest import one_line_error
 from usd_bench.analysis.spectrum import spectrum
 from usd_bench.analysis.truth import digits, shown
-from usd_bench.collocation.piecewise import PiecewiseProfile
-from usd_bench.collocation.reference import kept, provenance, store
+from usd_bench.collocation.piecewise import PiecewiseProfile, between_nodes
+from usd_bench.collocation.reference import kept, provenance, store, stored_profile
 from usd_bench.errors import SpectrumError
-from usd_bench.metrics import measure
+from usd_bench.metrics import RES_MAX, measure
 from usd_bench.profile import FunctionProfile
 from usd_bench.run.plan import build_problem, build_solver
 from usd_bench.selectors import Selection
@@ -115,6 +115,8 @@ def test_the_profile_of_another_branch_is_never_the_best(rows) -> None:
     [
         ("burgers", "continuation", "cannot be varied"),
         ("gclm", "continuation[parameter=a]", "say where"),
+        ("gclm", "continuation[parameter=a,start=5]", "less than or equal"),
+        ("ccf[order=1]", "continuation[start=-1]", "positive"),
         ("ccf", "gauss_newton", "nonlocal terms"),
         ("ipm[order=12]", "spectral_newton[warm_start=reference]", "no stored profile"),
     ],
@@ -170,6 +172,24 @@ def test_the_eigenvalues_of_a_function_are_those_of_its_projection() -> None:
 def test_a_problem_without_an_evolution_is_refused() -> None:
     with pytest.raises(SpectrumError, match="does not say how"):
         spectrum(Burgers(), Burgers().reference())
+
+
+def test_what_is_no_solution_has_no_count_of_modes() -> None:
+    problem = CCF(order=1)
+    guess = FunctionProfile(0.6, lambda x: problem.starting_fields(x, torch.tensor(0.6, dtype=torch.float64)))
+    with pytest.raises(SpectrumError, match=r"no solution|no eigenvalue"):
+        spectrum(problem, guess)
+
+
+def test_a_solver_that_ends_on_another_branch_says_so(rows) -> None:
+    (row,) = rows("-p", "ccf[order=1]", "-s", "spectral_newton", "--until", "res_max=1e-9")
+    assert row["status"] == "budget"
+    assert "λ = 1.18078 is that of another profile, outside 0.5 … 0.7" in row["reason"]
+
+
+def test_the_spectrum_of_a_run_without_a_profile_says_why(rows, cli) -> None:
+    (row,) = rows("-p", "burgers", "-s", "continuation")
+    assert "stored no profile: it ended unsupported" in one_line_error(cli("spectrum", row["run_id"][:10]))
 
 
 def test_the_spectrum_of_an_unknown_run_is_one_line(cli) -> None:
@@ -235,6 +255,30 @@ def test_a_reference_is_built_verified_and_used_by_runs(cli, tmp_path: Path, row
     assert "cannot be read" in one_line_error(cli("references", "verify", "-p", "mine", *option))
 
 
+def test_references_are_built_by_one_solver(cli) -> None:
+    for solver in ("continuation,spectral_newton", "continuation[tolerance=[1e-10,1e-12]]"):
+        assert "one solver" in one_line_error(cli("references", "build", "-p", "clm", "-s", solver))
+
+
+def test_a_stored_profile_is_measured_in_every_element() -> None:
+    problem = build_problem(_registry(), Selection("ccf", {"order": 2}))
+    profile = problem.reference()
+    breaks = profile.mesh.elements.breaks
+    inside = (breaks[:-1] >= problem.evaluation().min()) & (breaks[1:] <= problem.evaluation().max())
+    counts = torch.histogram(between_nodes(problem, profile)[:, 0], breaks).hist
+    assert bool((counts[inside] == 8).all())
+    layer = RES_MAX.compute(measure(problem, profile, between_nodes(problem, profile)))
+    assert RES_MAX.compute(measure(problem, profile)) < layer <= 1.01 * provenance(problem)["res_max"]
+
+
+def test_nothing_is_said_of_a_profile_that_is_being_built(tmp_path: Path) -> None:
+    class Mine(CCF):
+        reference_path = tmp_path / "mine.safetensors"
+
+    store(Mine(), {"breaks": torch.arange(3.0).double(), "G": torch.ones(2, 4).double()}, {"lam": 2.0})
+    assert provenance(Mine()) is None
+
+
 def test_a_build_that_fails_half_way_leaves_what_was_stored(tmp_path: Path) -> None:
     class Mine(CCF):
         reference_path = tmp_path / "mine.safetensors"
@@ -249,11 +293,11 @@ def test_a_build_that_fails_half_way_leaves_what_was_stored(tmp_path: Path) -> N
 
     with pytest.raises(ValueError, match="half way"):
         fail_half_way()
-    assert provenance(problem) is None
+    assert stored_profile(problem) is None
     store(problem, tensors, {"lam": 1.0})
     with pytest.raises(ValueError, match="half way"):
         fail_half_way()
-    assert provenance(problem)["lam"] == 1.0
+    assert stored_profile(problem).lam == 1.0
 
 
 def test_targets_list_published_beside_ours(cli) -> None:

@@ -68,6 +68,8 @@ class Measurement:
 
     problem: Problem
     profile: Profile
+    points: Tensor
+    """Where it was measured, (M, d): the held-out points unless others were asked for."""
     lam: float
     """λ as read once: what is measured is what is stored."""
     scaled: Tensor
@@ -86,12 +88,15 @@ class Measurement:
         if reference is None:
             return {}
         with torch.no_grad():
-            known = reference.fields(self.problem.evaluation())
+            known = reference.fields(self.points)
         return {name: (self.values[name] - known[name], known[name]) for name in known}
 
 
-def measure(problem: Problem, profile: Profile) -> Measurement:
-    """Measure a profile. Raises ``MeasurementError`` when its fields cannot be what they claim."""
+def measure(problem: Problem, profile: Profile, at: Tensor | None = None) -> Measurement:
+    """Measure a profile at the held-out points, or at others (M, d).
+
+    Raises ``MeasurementError`` when its fields cannot be what they claim.
+    """
     try:
         value = float(profile.lam)
     except (TypeError, ValueError) as error:
@@ -100,7 +105,8 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
     _check_derivatives(problem, profile)
     density = Density(problem, profile) if problem.nonlocal_terms else None
     raw, scaled, values = [], [], []
-    for x in torch.split(problem.evaluation(), CHUNK):
+    chosen = problem.evaluation() if at is None else at
+    for x in torch.split(chosen, CHUNK):
         jets = _jets(problem, profile, x)
         u, points = equation_namespace(jets), problem.points(x)
         if density is not None:
@@ -123,6 +129,7 @@ def measure(problem: Problem, profile: Profile) -> Measurement:
     return Measurement(
         problem,
         profile,
+        chosen,
         value,
         torch.cat(scaled, 1),
         torch.cat(raw, 1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from usd_bench.collocation.linear import solve
@@ -85,6 +85,13 @@ class Continuation(SpectralSolver):
             return f"{name!r} cannot be varied; this problem has {', '.join(problem.continuous) or 'nothing to vary'}"
         if name != "exponent" and self.config.start is None:
             return f"say where {name!r} starts: continuation[parameter={name},start=...]"
+        if self.config.start is not None and name in type(problem.parameters).model_fields:
+            try:
+                type(problem)(**{**problem.parameters.model_dump(), name: self.config.start})
+            except ValidationError as error:
+                return f"start={self.config.start:g}: {error.errors()[0]['msg']}"
+        elif self.config.start is not None and self.config.start <= 0:
+            return f"start={self.config.start:g}: the exponent is positive"
         return super().supports(problem)
 
     def init(self, problem: Problem, seed: int, device: str) -> ContinuationState:

@@ -117,6 +117,7 @@ class GCLM(HalfLine):
     def _envelope(self, s: Any, lam: Tensor) -> Any:
         """-G of the zero trial, z = y/L: (1+z^2)^(-(p+1)/2) (1 + c_l z^2)^(1/2 - 1/(2 c_l)); a Gaussian as c_l -> 0."""
         p, rate = self.exponent, 1 + lam
+        rate = rate + 1e-16 * (rate == 0)  # the limit is a Gaussian; a tiny rate gives it to rounding
         square = (2 * s - 2 * torch.log(self._length(lam))).exp()
         return (square.log1p() * (-(p + 1) / 2) + (square * rate).log1p() * (0.5 - 0.5 / rate)).exp()
 

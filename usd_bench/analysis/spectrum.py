@@ -32,6 +32,9 @@ SHIFT = 0.55
 SYMMETRY = {1.0: "blow-up time", 0.0: "scale"}
 """Eigenvalues that every profile has."""
 
+RECOGNISED = 1e-2
+"""Largest distance of an eigenvalue from a symmetry's: beyond, the profile is not one."""
+
 NEUTRAL = 1e-3
 """Real parts below this count as not growing."""
 
@@ -93,7 +96,14 @@ def spectrum(problem: Problem, profile: Profile, count: int = 16) -> Spectrum:
     order = sorted(stays, key=lambda i: (-values[i].real, values[i].imag))
     if not order:
         raise SpectrumError("no eigenvalue is the same on two meshes: the profile is too rough for its stability")
-    return Spectrum(values[order], [_normalised(function(i)) for i in order], mesh, found)
+    result = Spectrum(values[order], [_normalised(function(i)) for i in order], mesh, found)
+    for name, error in result.symmetry_errors.items():
+        if error > RECOGNISED:
+            raise SpectrumError(
+                f"no eigenvalue is near that of a change of {name}: the nearest is {error:.1e} away, so this is no "
+                f"solution (residual {found:.1e}); solve more accurately"
+            )
+    return result
 
 
 def _eigen(problem: Problem, profile: Profile, mesh: Mesh, count: int) -> tuple[float, np.ndarray, Eigenfunctions]:

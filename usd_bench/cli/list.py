@@ -79,7 +79,7 @@ def metrics(as_json: bool, plugin_dirs: tuple[Path, ...]) -> None:
 def targets(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, ...]) -> None:
     """Published λ beside our own, with source, error estimate, residual and unstable modes.
 
-    
+    \b
     usd-bench list targets
     usd-bench list targets -p 'ipm[order=[0,1,2,3]]' --json
     """
@@ -94,7 +94,9 @@ def targets(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, .
     print_rows(
         rows,
         {
-            "problem": lambda r: selector(r["problem"], r["parameters"]),
+            "problem": lambda r: selector(
+                r["problem"], {k: v for k, v in r["parameters"].items() if (k, v) != ("order", 0)}
+            ),
             "published": lambda r: shown(r["published"]),
             "ours": lambda r: shown(r["ours"], r["error_estimate"]),
             "difference": lambda r: number(r["difference"], ".1e"),
@@ -103,7 +105,7 @@ def targets(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, .
             "modes": modes,
             "source": lambda r: r["source"] or "new",
         },
-        spare=("source", "modes", "estimate"),
+        spare=("source", "modes", "estimate", "residual", "difference"),
     )
 
 

@@ -13,6 +13,7 @@ from usd_bench.cli.common import json_option, load_registry, number, plugins_opt
 from usd_bench.errors import UsdBenchError
 
 if TYPE_CHECKING:
+    from usd_bench.collocation.piecewise import PiecewiseProfile
     from usd_bench.problem import Problem
     from usd_bench.registry import Registry
 
@@ -54,6 +55,11 @@ def build(
     from usd_bench.run.plan import build_problem
     from usd_bench.selectors import parse
 
+    if len(parse(solver)) != 1:
+        raise click.UsageError(
+            f"--solver {solver!r}: one solver at a time builds references, without a grid of settings"
+        )
+    _variants(registry, solver)
     threads = threads or cores()
     torch.set_num_threads(threads)
     failed = 0
@@ -84,12 +90,13 @@ def _build(
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
     from usd_bench.analysis.spectrum import spectrum
-    from usd_bench.collocation.reference import kept, store, stored_profile
+    from usd_bench.collocation.reference import kept, provenance, store, stored_profile
     from usd_bench.errors import SpectrumError
-    from usd_bench.metrics import COND_MAX, RES_MAX, measure
     from usd_bench.reproducibility import commit
 
     variants = _variants(registry, solver)
+    before = provenance(problem) if "warm_start=reference" in solver else None
+    started_from = {} if before is None else {"started_from": before["command"]}
     with tempfile.TemporaryDirectory() as folder, kept(problem):
         out = Path(folder)
         row, tensors = _run(registry, label, solver, max_time, threads, out, plugin_dirs)
@@ -99,6 +106,7 @@ def _build(
             "lam": row["lam"],
             "command": f"usd-bench references build -p '{label}' -s '{solver}'",
             "commit": commit(),
+            **started_from,
             "threads": threads,
             "time_s": row["time_solve_s"],
         }
@@ -110,8 +118,8 @@ def _build(
         header["lam_error"] = max(*differences, math.ulp(abs(header["lam"])))
         profile = stored_profile(problem)
         assert profile is not None  # just stored
-        measured = measure(problem, profile)
-        header.update(res_max=RES_MAX.compute(measured), cond_max=COND_MAX.compute(measured))
+        res_max, cond_max = _measured(problem, profile)
+        header.update(res_max=res_max, cond_max=cond_max)
         try:
             found = spectrum(problem, profile)
         except SpectrumError:
@@ -131,6 +139,16 @@ def _build(
     return header
 
 
+def _measured(problem: Problem, profile: PiecewiseProfile) -> tuple[float, float]:
+    """Largest residual, at the held-out points and in every element off its nodes, and error of the side conditions."""
+    from usd_bench.collocation.piecewise import between_nodes
+    from usd_bench.metrics import COND_MAX, RES_MAX, measure
+
+    measured = measure(problem, profile)
+    inside = measure(problem, profile, between_nodes(problem, profile))
+    return max(RES_MAX.compute(measured), RES_MAX.compute(inside)), COND_MAX.compute(measured)
+
+
 def _variants(registry: Registry, solver: str) -> dict[str, str]:
     """How λ is computed again, for its error: beyond the solver's resolution, and on a shorter axis."""
     from usd_bench.run.plan import build_solver
@@ -139,10 +157,11 @@ def _variants(registry: Registry, solver: str) -> dict[str, str]:
     base: Any = build_solver(registry, parse(solver)[0]).config
     if not hasattr(base, "tolerance"):
         raise UsdBenchError(f"{solver} does not build references; use continuation or spectral_newton")
+    finest = max(limit.le for limit in type(base).model_fields["degree"].metadata if hasattr(limit, "le"))
     same = f"degree={base.degree},tolerance={base.tolerance:g},angles={base.angles},elements={base.elements}"
-    finer = f"degree={base.degree + 1},tolerance={base.tolerance / 10:g},angles={base.angles * 9 // 8}"
+    finer = f"degree={min(base.degree + 1, finest)},tolerance={base.tolerance / 10:g},angles={base.angles * 9 // 8}"
     finer += f",elements={base.elements}"
-    return {"resolution": finer, "truncation": f"{same},stretch=0.9"}
+    return {"resolution": finer, "truncation": f"{same},stretch={0.9 * base.stretch:g}"}
 
 
 def _run(
@@ -157,6 +176,7 @@ def _run(
     """One run in a worker of its own: its row, and the profile's tensors."""
     from usd_bench.cli.progress import display
     from usd_bench.run.executor import execute
+    from usd_bench.run.loop import FINISHED
     from usd_bench.run.plan import Limits, plan
     from usd_bench.store.reader import find_run, read_trace
     from usd_bench.tensorfile import read_tensors
@@ -166,7 +186,7 @@ def _run(
         if execute([job], out, parallel=1, threads=threads, plugin_dirs=plugin_dirs, on_event=show):
             raise click.Abort
     row = find_run(out, job.run_id)
-    if row["reason"] != "the solver can do no better":
+    if row["reason"] != FINISHED:
         raise UsdBenchError(f"{solver} ended {row['status']}: {row['reason']}")
     row["lam_last"] = float(read_trace(out, job.run_id)["lam"].iloc[-1])  # the best may be where it started
     return row, read_tensors(out / "artifacts" / job.run_id / "profile.safetensors", "profile")[1]
@@ -190,7 +210,6 @@ def verify(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, ..
 
     from usd_bench.cli.list import known_problems
     from usd_bench.collocation.reference import provenance, stored_profile
-    from usd_bench.metrics import COND_MAX, RES_MAX, measure
 
     rows = []
     for name, problem in known_problems(registry, problems):
@@ -199,8 +218,7 @@ def verify(problems: tuple[str, ...], as_json: bool, plugin_dirs: tuple[Path, ..
             if problems:
                 rows.append({"problem": name, "order": problem.order, "verdict": "no stored profile"})
             continue
-        measured = measure(problem, profile)
-        res_max, cond_max = RES_MAX.compute(measured), COND_MAX.compute(measured)
+        res_max, cond_max = _measured(problem, profile)
         target = problem.target
         faults = []
         if not res_max <= 2 * header["res_max"] + 1e-13:

@@ -23,7 +23,8 @@ def command(run: str, count: int, as_json: bool, out: Path, plugin_dirs: tuple[P
     Perturbations grow as e^(μτ), τ = -ln(1-t). Every profile has μ = 1 (another blow-up time) and μ = 0 (another
     scale); how far the computed ones are from there is the accuracy. An order-n profile has n more growing modes.
     The number is stored with the run as unstable_modes; eigenvalues, eigenfunctions and a picture lie among its
-    artifacts (spectrum.json, spectrum.safetensors, spectrum.png).
+    artifacts (spectrum.json, spectrum.safetensors, spectrum.png). It takes seconds to minutes: with nonlocal terms the
+    cost is the cube of the number of elements.
 
     \b
     usd-bench spectrum 3c359384

@@ -17,6 +17,10 @@ TOLERANCE = 1e-9
 """To which the coefficients of a projected profile should decay."""
 
 
+OFF, OFF_ACROSS = 8, 80
+"""Points per element between the nodes, in one dimension and in two."""
+
+
 class PiecewiseProfile(Profile):
     """A problem's lift of raw trial functions that are Chebyshev series on elements in s, and on two panels in β.
 
@@ -67,6 +71,26 @@ class PiecewiseProfile(Profile):
             name: torch.einsum("nm,nma,na->n", polynomials(local, c.shape[1]), c[element], across)
             for name, c in self.coefficients.items()
         }
+
+
+def between_nodes(problem: Problem, profile: PiecewiseProfile) -> Tensor:
+    """Points off the nodes (M, d), as many in narrow elements as in wide ones: held-out points may step over a layer.
+
+    Of every element within the range of the held-out points: ``OFF`` in one dimension, ``OFF_ACROSS`` in two, drawn
+    with a fixed seed.
+    """
+    every = problem.evaluation()
+    low, high = every.min(0).values, every.max(0).values
+    count = OFF if profile.mesh.across is None else OFF_ACROSS
+    generator = torch.Generator().manual_seed(0)
+    share = torch.rand(
+        len(profile.mesh.elements) * count, len(problem.coords), generator=generator, dtype=torch.float64
+    )
+    left = profile.mesh.elements.breaks[:-1].repeat_interleave(count)
+    width = profile.mesh.elements.breaks.diff().repeat_interleave(count)
+    x = low + (high - low) * share
+    x[:, 0] = left + width * share[:, 0]
+    return x[(x[:, 0] >= low[0]) & (x[:, 0] <= high[0])]
 
 
 def mesh_of(problem: Problem, profile: Profile) -> Mesh:

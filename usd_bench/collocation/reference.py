@@ -28,9 +28,12 @@ def stored_profile(problem: Problem) -> PiecewiseProfile | None:
 
 
 def provenance(problem: Problem) -> dict[str, Any] | None:
-    """What is said of the stored profile: command, commit, error estimate, residual, eigenvalues; or None."""
+    """What is said of the stored profile: command, commit, error estimate, residual, eigenvalues; or None.
+
+    A profile that is still being built has no residual yet, and nothing is said of it.
+    """
     found = _read(problem.reference_path)
-    return None if found is None else dict(found[0])
+    return None if found is None or "res_max" not in found[0] else dict(found[0])
 
 
 def store(problem: Problem, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from usd_bench.errors import CheckpointError
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Entry, Registry
@@ -38,7 +39,10 @@ def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple
     """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
     problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
     solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
-    header, tensors = read_tensors(out / "artifacts" / row["run_id"] / "profile.safetensors", "profile")
+    path = out / "artifacts" / row["run_id"] / "profile.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"run {row['run_id'][:8]} stored no profile: it ended {row['status']}: {row['reason']}")
+    header, tensors = read_tensors(path, "profile")
     return problem, solver.restore(problem, header["lam"], tensors)
 
 

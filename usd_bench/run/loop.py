@@ -25,6 +25,10 @@ MEASURING_LIMIT = 10
 """Evaluation may take this many times the solver's budget, or a solver with cheap steps would never end."""
 
 
+FINISHED = "the solver can do no better"
+"""Reason of a run whose solver has finished short of its targets."""
+
+
 @dataclass
 class Outcome:
     """How a run ended, and everything measured on the way. Filled as the run goes, so that a crash keeps it."""
@@ -96,6 +100,11 @@ def drive(
                 outcome.best = row
             observer.on_evaluation(row, state, profile, best)
             status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, stopping, finished)
+            if finite and not named and reason == FINISHED:
+                reason += (
+                    f": λ = {measured.lam:.6g} is that of another profile, outside {problem.bracket.low:.6g} … "
+                    f"{problem.bracket.high:.6g}"
+                )
             if status:
                 outcome.status, outcome.reason = status, reason
                 return
@@ -145,7 +154,7 @@ def _verdict(
     if stopping:
         return "killed", "interrupted by the user"
     if finished:
-        return "budget", "the solver can do no better"
+        return "budget", FINISHED
     if at_limit:
         return "budget", f"{budget.max_iter} iterations"
     if out_of_time:
