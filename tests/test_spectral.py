@@ -97,6 +97,12 @@ def test_continuation_finds_the_first_unstable_profile_without_a_guess(rows) -> 
     assert row["lam_digits"] >= 10
 
 
+def test_continuation_from_a_stored_neighbour_finds_the_next_order(rows) -> None:
+    (row,) = rows("-p", "hou_luo[order=3]", "-s", "continuation[since=2]", "--until", "res_max=1e-10")
+    assert row["status"] == "converged"
+    assert row["lam"] == pytest.approx(1.2109164219, abs=1e-9)
+
+
 def test_continuation_in_a_parameter_reaches_what_newton_finds_there() -> None:
     problem = build_problem(_registry(), Selection("gclm", {"a": 0.3}))
     along = solved(problem, Continuation(ContinuationConfig(parameter="a", start=0.5))).lam
@@ -117,6 +123,8 @@ def test_the_profile_of_another_branch_is_never_the_best(rows) -> None:
         ("gclm", "continuation[parameter=a]", "say where"),
         ("gclm", "continuation[parameter=a,start=5]", "less than or equal"),
         ("ccf[order=1]", "continuation[start=-1]", "positive"),
+        ("ccf[order=1]", "continuation[since=1]", "below 1"),
+        ("ipm[order=12]", "continuation[since=11]", "no stored profile of order 11"),
         ("ccf", "gauss_newton", "nonlocal terms"),
         ("ipm[order=12]", "spectral_newton[warm_start=reference]", "no stored profile"),
     ],

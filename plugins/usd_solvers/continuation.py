@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -31,6 +32,9 @@ BEND = 1.3
 LOST = 3.0
 """Change beyond which Newton is not coming back."""
 
+SHRINKING = 0.1
+"""Of the arcs in the parameter, from one order to the next."""
+
 SHORTEST = 1e-4
 """Shortest step along the curve."""
 
@@ -43,6 +47,7 @@ class ContinuationConfig(SpectralConfig):
 
     parameter: str = Field("exponent", description="what is varied: exponent (the regularity p), or a parameter")
     start: float | None = Field(None, description="its first value, where Newton starts.  [default: exponent: 1]")
+    since: int = Field(0, ge=0, description="order of the stored profile on which the curve starts; 0: none is needed")
     step: float = Field(0.3, gt=0, le=2, description="longest step along the curve, in expected distances of orders")
 
 
@@ -70,6 +75,7 @@ class Continuation(SpectralSolver):
     For p near 1 there is a profile with Ω ~ |y|^p at the origin, on one smooth curve in (λ, p). It starts on the
     stable profile, and each return to p = 1 is a smooth profile: order 1, 2, 3, ..., none from a guess. The arcs
     shrink from one return to the next, in p about tenfold, and so do the units in which arclength is measured.
+    ``since`` starts on the stored profile of a lower order instead.
     At the return that the problem's order names, Newton's method finishes at p = 1 and the mesh is refined.
     Source: Keller 1977 (pseudo-arclength); docs/mathematics.md (the exponent).
     """
@@ -92,19 +98,26 @@ class Continuation(SpectralSolver):
                 return f"start={self.config.start:g}: {error.errors()[0]['msg']}"
         elif self.config.start is not None and self.config.start <= 0:
             return f"start={self.config.start:g}: the exponent is positive"
+        if self.config.since:
+            if name != "exponent" or self.config.since >= problem.order:
+                return f"since={self.config.since}: the exponent is followed from an order below {problem.order}"
+            for order in (self.config.since, self.config.since - 1):
+                if problem.at_order(order).reference() is None:
+                    return f"since={self.config.since}: there is no stored profile of order {order}"
         return super().supports(problem)
 
     def init(self, problem: Problem, seed: int, device: str) -> ContinuationState:
         pair = torch.zeros(2, dtype=torch.float64, device=device)
+        beginning = self._beginning(problem)
         return ContinuationState(
             phase=SETTLING,
-            crossings=0,
+            crossings=self.config.since,
             stride=0.5 * self.config.step,
             direction=pair,
-            units=pair + torch.tensor([0.25, 0.1], dtype=torch.float64, device=device),
+            units=pair + torch.tensor([0.25, 0.1 * SHRINKING**self.config.since], dtype=torch.float64, device=device),
             farthest=0.0,
             last=0.0,
-            **self.trial_on_mesh(self._beginning(problem), device),
+            **self.trial_on_mesh(beginning, device, beginning.reference() if self.config.since else None),
         )
 
     def step(self, problem: Problem, state: ContinuationState) -> ContinuationState:
@@ -125,7 +138,7 @@ class Continuation(SpectralSolver):
         """The problem whose stable profile the curve starts on."""
         if self._begun is None or self._begun[0] is not problem:
             start = {} if self.config.start is None else {self.config.parameter: self.config.start}
-            self._begun = problem, problem.at_order(0).vary(**start)
+            self._begun = problem, problem.at_order(self.config.since).vary(**start)
         return self._begun[1]
 
     _begun: tuple[Problem, Problem] | None = None
@@ -144,7 +157,21 @@ class Continuation(SpectralSolver):
         towards = 1.0 if value == start else value - start
         direction = state.direction.new_tensor([0.0, 1.0 if towards > 0 else -1.0])
         scalars = torch.cat([state.scalars, state.scalars.new_tensor([start])])
-        return replace(state, phase=FOLLOWING, settled=0, meshes=0, scalars=scalars, direction=direction, last=lam)
+        state = replace(state, phase=FOLLOWING, settled=0, meshes=0, scalars=scalars, direction=direction, last=lam)
+        return self._onwards(problem, state) if self.config.since else state
+
+    def _onwards(self, problem: Problem, state: ContinuationState) -> ContinuationState:
+        """From a stored profile away from the order below it, in units of the arc that its tangent lets expect."""
+        below = problem.at_order(self.config.since - 1).reference()
+        assert below is not None  # or it would not be supported
+        gap = state.last - float(below.lam)
+        one = torch.ones_like(state.units)
+        away = one.new_tensor([math.copysign(1.0, gap), 0.0])
+        state = replace(state, units=0.3 * abs(gap) * one, direction=away)
+        system, at = self.unpack(problem, state, (self.config.parameter,))
+        direction, _ = self._tangent(system, at, state)
+        slope = float((direction[1] / direction[0]).abs())
+        return replace(state, units=state.units * one.new_tensor([1.0, slope]))
 
     def _follow(self, problem: Problem, state: ContinuationState) -> ContinuationState:
         """One point further along the curve; a step that does not converge is halved."""

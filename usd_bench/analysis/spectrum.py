@@ -32,6 +32,9 @@ SHIFT = 0.55
 SYMMETRY = {1.0: "blow-up time", 0.0: "scale"}
 """Eigenvalues that every profile has."""
 
+COUNT = 16
+"""Eigenvalues computed unless more are asked for: those of a continuous spectrum are among them."""
+
 RECOGNISED = 1e-2
 """Largest distance of an eigenvalue from a symmetry's: beyond, the profile is not one."""
 
@@ -79,7 +82,7 @@ class Spectrum:
         return "unstable" if self.eigenvalues[i].real > NEUTRAL else "stable"
 
 
-def spectrum(problem: Problem, profile: Profile, count: int = 16) -> Spectrum:
+def spectrum(problem: Problem, profile: Profile, count: int = COUNT) -> Spectrum:
     """Of the ``count`` eigenvalues nearest to the unstable range, those that do not depend on the mesh.
 
     Computed on two meshes: the discrete form of a continuous spectrum drifts from one to the other, an eigenvalue

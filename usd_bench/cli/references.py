@@ -89,7 +89,7 @@ def _build(
     threads: int,
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
-    from usd_bench.analysis.spectrum import spectrum
+    from usd_bench.analysis.spectrum import COUNT, spectrum
     from usd_bench.collocation.reference import kept, provenance, store, stored_profile
     from usd_bench.errors import SpectrumError
     from usd_bench.reproducibility import commit
@@ -121,7 +121,7 @@ def _build(
         res_max, cond_max = _measured(problem, profile)
         header.update(res_max=res_max, cond_max=cond_max)
         try:
-            found = spectrum(problem, profile)
+            found = spectrum(problem, profile, COUNT + 2 * problem.order)
         except SpectrumError:
             header.update(unstable=None, symmetry_error=None)
         else:
@@ -130,10 +130,13 @@ def _build(
                 symmetry_error=max(found.symmetry_errors.values()),
             )
             if len(header["unstable"]) != problem.order:
+                rejected = problem.reference_path.with_suffix(".rejected.safetensors")
+                store(problem, tensors, header)
+                problem.reference_path.replace(rejected)
                 raise UsdBenchError(
                     f"λ = {header['lam']:.12g} has {len(header['unstable'])} growing modes, and an "
                     f"order-{problem.order} profile has {problem.order}; residual {header['res_max']:.1e}. "
-                    "Nothing was stored"
+                    f"Kept for inspection: {rejected}"
                 )
         store(problem, tensors, header)
     return header

@@ -82,11 +82,12 @@ class SpectralSolver(Solver):
 
     # -- parts that continuation shares ------------------------------------------------------------------------
 
-    def trial_on_mesh(self, problem: Problem, device: str) -> dict[str, Any]:
-        """The state's fields for the zero trial function on a first mesh."""
+    def trial_on_mesh(self, problem: Problem, device: str, known: Profile | None = None) -> dict[str, Any]:
+        """The state's fields for the known profile, or the zero trial function on a first mesh."""
         lam = problem.bracket.guess
         low, high = self.ends(problem, lam)
-        known = problem.reference() if self.config.warm_start == "reference" else None
+        if self.config.warm_start == "reference":
+            known = problem.reference()
         if known is None:
             mesh = Mesh.of(problem, graded(low, high, 0.8, 0.1), self.config.degree, min(32, self.config.angles))
             mesh = mesh.to(device)
