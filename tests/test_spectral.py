@@ -268,6 +268,22 @@ def test_references_are_built_by_one_solver(cli) -> None:
         assert "one solver" in one_line_error(cli("references", "build", "-p", "clm", "-s", solver))
 
 
+def test_a_profile_with_the_wrong_number_of_modes_is_kept_but_not_stored(cli, tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "mine.py").write_text(
+        "from usd_bench.hookspecs import hookimpl\n"
+        "from usd_problems.ccf import CCF\n\n\n"
+        "class Mine(CCF):\n    order = 1\n    bracket = CCF().bracket\n\n\n"
+        "@hookimpl\ndef register_problems(register):\n    register('mine', Mine)\n",
+        encoding="utf-8",
+    )
+    built = cli("references", "build", "-p", "mine", "-s", "spectral_newton", "--plugins-dir", "plugins")
+    assert built.returncode == 1
+    assert "0 growing modes, and an order-1 profile has 1" in built.stderr
+    assert [file.name for file in (plugins / "references").iterdir()] == ["mine-order=0.rejected.safetensors"]
+
+
 def test_a_stored_profile_is_measured_in_every_element() -> None:
     problem = build_problem(_registry(), Selection("ccf", {"order": 2}))
     profile = problem.reference()

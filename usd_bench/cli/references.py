@@ -89,9 +89,7 @@ def _build(
     threads: int,
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
-    from usd_bench.analysis.spectrum import COUNT, spectrum
     from usd_bench.collocation.reference import kept, provenance, store, stored_profile
-    from usd_bench.errors import SpectrumError
     from usd_bench.reproducibility import commit
 
     variants = _variants(registry, solver)
@@ -120,26 +118,36 @@ def _build(
         assert profile is not None  # just stored
         res_max, cond_max = _measured(problem, profile)
         header.update(res_max=res_max, cond_max=cond_max)
-        try:
-            found = spectrum(problem, profile, COUNT + 2 * problem.order)
-        except SpectrumError:
-            header.update(unstable=None, symmetry_error=None)
-        else:
-            header.update(
-                unstable=[[float(mu.real), float(mu.imag)] for mu in found.unstable],
-                symmetry_error=max(found.symmetry_errors.values()),
-            )
-            if len(header["unstable"]) != problem.order:
-                rejected = problem.reference_path.with_suffix(".rejected.safetensors")
-                store(problem, tensors, header)
-                problem.reference_path.replace(rejected)
-                raise UsdBenchError(
-                    f"λ = {header['lam']:.12g} has {len(header['unstable'])} growing modes, and an "
-                    f"order-{problem.order} profile has {problem.order}; residual {header['res_max']:.1e}. "
-                    f"Kept for inspection: {rejected}"
-                )
+        fault = _stability(problem, profile, header)
         store(problem, tensors, header)
+        if fault:
+            rejected = problem.reference_path.with_suffix(".rejected.safetensors")
+            problem.reference_path.replace(rejected)
+            raise UsdBenchError(
+                f"λ = {header['lam']:.12g}, residual {header['res_max']:.1e}: {fault}. Kept for inspection: {rejected}"
+            )
     return header
+
+
+def _stability(problem: Problem, profile: PiecewiseProfile, header: dict[str, Any]) -> str | None:
+    """Adds the growing modes to the header. Returns what speaks against the profile, if anything does."""
+    from usd_bench.analysis.spectrum import COUNT, spectrum
+    from usd_bench.errors import SpectrumError
+
+    header.update(unstable=None, symmetry_error=None)
+    if not problem.evolution:
+        return None
+    try:
+        found = spectrum(problem, profile, COUNT + 2 * problem.order)
+    except SpectrumError as error:
+        return str(error)
+    header.update(
+        unstable=[[float(mu.real), float(mu.imag)] for mu in found.unstable],
+        symmetry_error=max(found.symmetry_errors.values()),
+    )
+    if len(found.unstable) == problem.order:
+        return None
+    return f"{len(found.unstable)} growing modes, and an order-{problem.order} profile has {problem.order}"
 
 
 def _measured(problem: Problem, profile: PiecewiseProfile) -> tuple[float, float]:

@@ -49,7 +49,7 @@ class NetworkState(State):
 
     theta: Tensor
     earlier: Tensor
-    """What ``Ansatz.stacked`` takes: parameters and amplitudes of earlier stages; empty in the first."""
+    """What ``Ansatz.stacked`` takes of earlier stages; empty in the first."""
     points: Tensor
     rng: Tensor
     stage: int = 0
