@@ -135,7 +135,7 @@ class Continuation(SpectralSolver):
     # -- along the curve -----------------------------------------------------------------------------------------
 
     def _beginning(self, problem: Problem) -> Problem:
-        """The problem whose stable profile the curve starts on."""
+        """The problem whose profile the curve starts on: the stable one, or that of ``since``."""
         if self._begun is None or self._begun[0] is not problem:
             start = {} if self.config.start is None else {self.config.parameter: self.config.start}
             self._begun = problem, problem.at_order(self.config.since).vary(**start)

@@ -99,14 +99,14 @@ def spectrum(problem: Problem, profile: Profile, count: int = COUNT) -> Spectrum
     order = sorted(stays, key=lambda i: (-values[i].real, values[i].imag))
     if not order:
         raise SpectrumError("no eigenvalue is the same on two meshes: the profile is too rough for its stability")
-    result = Spectrum(values[order], [_normalised(function(i)) for i in order], mesh, found)
+    result = Spectrum(values[order], [], mesh, found)
     for name, error in result.symmetry_errors.items():
         if error > RECOGNISED:
             raise SpectrumError(
                 f"no eigenvalue is near that of a change of {name}: the nearest is {error:.1e} away, so this is no "
                 f"solution (residual {found:.1e}); solve more accurately"
             )
-    return result
+    return replace(result, eigenfunctions=[_normalised(function(i)) for i in order])
 
 
 def _eigen(problem: Problem, profile: Profile, mesh: Mesh, count: int) -> tuple[float, np.ndarray, Eigenfunctions]:

@@ -59,7 +59,7 @@ def build(
         raise click.UsageError(
             f"--solver {solver!r}: one solver at a time builds references, without a grid of settings"
         )
-    _variants(registry, solver)
+    variants = _variants(registry, solver)
     threads = threads or cores()
     torch.set_num_threads(threads)
     failed = 0
@@ -67,7 +67,7 @@ def build(
         problem = build_problem(registry, selection)
         label = selector(selection.name, selection.parameters)
         try:
-            header = _build(registry, problem, label, solver, max_time, threads, plugin_dirs)
+            header = _build(registry, problem, label, solver, variants, max_time, threads, plugin_dirs)
         except UsdBenchError as error:
             failed += 1
             click.echo(f"{label}: not built: {error}", err=True)
@@ -85,6 +85,7 @@ def _build(
     problem: Problem,
     label: str,
     solver: str,
+    variants: dict[str, str],
     max_time: float,
     threads: int,
     plugin_dirs: tuple[Path, ...],
@@ -92,7 +93,6 @@ def _build(
     from usd_bench.collocation.reference import kept, provenance, store, stored_profile
     from usd_bench.reproducibility import commit
 
-    variants = _variants(registry, solver)
     before = provenance(problem) if "warm_start=reference" in solver else None
     started_from = {} if before is None else {"started_from": before["command"]}
     with tempfile.TemporaryDirectory() as folder, kept(problem):

@@ -23,11 +23,7 @@ class Cholesky(DampedLeastSquares):
         self._factor, _ = torch.linalg.cholesky_ex(gram)
 
     def _minimise(self, b: Tensor) -> Tensor:
-        return self._solve(self._scaled.T @ b)
-
-    def _solve(self, v: Tensor) -> Tensor:
-        """(D⁻¹JᵀJD⁻¹ + μ)⁻¹ v."""
-        y: Tensor = torch.cholesky_solve(v[:, None], self._factor)[:, 0]
+        y: Tensor = torch.cholesky_solve((self._scaled.T @ b)[:, None], self._factor)[:, 0]
         return y
 
 

@@ -52,7 +52,7 @@ class Ansatz:
         self.problem = problem
         self.hidden = hidden
         self.below = below
-        self._fixed = fixed
+        self._fixed = fixed  # of a later stage: begins with the hidden layers of all fields
         value = Channels.of(problem.coords, ())
         probe = torch.zeros(1, len(problem.coords), dtype=torch.float64)
         features = problem.feature_jet(probe, torch.ones((), dtype=torch.float64), value).shape[-1]
@@ -73,10 +73,8 @@ class Ansatz:
         ansatz = cls(problem, hidden)
         while len(earlier):
             theta, amplitude, earlier = earlier[: ansatz.size], earlier[ansatz.size], earlier[ansatz.size + 1 :]
-            below = Below(ansatz, theta, amplitude)
-            size = cls(problem, (wide,), below).hidden_size
-            ansatz = cls(problem, (wide,), below, earlier[:size])
-            earlier = earlier[size:]
+            ansatz = cls(problem, (wide,), Below(ansatz, theta, amplitude), fixed=earlier)
+            earlier = earlier[ansatz.hidden_size :]
         return ansatz
 
     def initial(self, generator: torch.Generator, device: str) -> Tensor:
