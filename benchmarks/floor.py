@@ -50,7 +50,7 @@ def main(problem: str, points: int, hidden: str, repeat: int, threads: int | Non
     equation = Registry.load().get("problems", problem).load()()
     solver = GaussNewton(GaussNewtonConfig(hidden=hidden, points=points))
     state = solver.init(equation, 0, device)
-    ansatz = solver.ansatz(equation, state.earlier)
+    ansatz = solver.ansatz(equation, state)
     _, jacobian = ansatz.linearise(state.theta, state.points)
     n, p = jacobian.shape
     square = torch.randn(2000, 2000, dtype=torch.float64, device=device)

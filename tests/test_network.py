@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from usd_bench.jets import Channels, differentiate, equation_namespace
+from usd_bench.problem import Problem
 from usd_bench.registry import Registry
 from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.network import Network
+from usd_solvers.pinn.panels import NODES, panel_points, panels_by, panels_of, panels_with, term_matrices
 
-PROBLEMS = [entry.name for entry in Registry.load().of("problems") if not entry.load().nonlocal_terms]
-"""Those that network solvers support: without nonlocal terms."""
+PROBLEMS = [entry.name for entry in Registry.load().of("problems")]
 
 
 def setting(name: str, hidden: tuple[int, ...] = (7, 6, 5), n: int = 40):
     problem = Registry.load().get("problems", name).load()()
     generator = torch.Generator().manual_seed(5)
-    ansatz = Ansatz(problem, hidden)
+    x, terms = points_and_terms(problem, n, generator)
+    ansatz = Ansatz(problem, hidden, terms=terms)
     theta = ansatz.initial(generator, "cpu")
     theta += 0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
-    return problem, ansatz, theta, problem.collocation(n, generator)
+    return problem, ansatz, theta, x
+
+
+def points_and_terms(problem: Problem, n: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    if not problem.nonlocal_terms:
+        return problem.collocation(n, generator), {}
+    x = panel_points(panels_of(problem, 600))  # fewer panels would not carry a density
+    return x, term_matrices(problem, x)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -52,8 +62,8 @@ def test_jacobian_equals_autograd_to_rounding(name: str) -> None:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_in_a_later_stage_the_jacobian_equals_autograd_and_the_residual_starts_where_it_was(name: str) -> None:
     problem, ansatz, theta, x = setting(name, hidden=(5, 4), n=12)
-    earlier = ansatz.next_stage(theta, x, 6, torch.Generator().manual_seed(2))
-    above = Ansatz.stacked(problem, (5, 4), 6, earlier)
+    earlier = ansatz.next_stage(theta, x, ansatz.residual(theta, x), 6, torch.Generator().manual_seed(2))
+    above = Ansatz.stacked(problem, (5, 4), 6, earlier, points_and_terms(problem, 12, torch.Generator())[1])
     assert above.size == len(problem.fields) * 7 + 1
     zero = torch.zeros(above.size, dtype=torch.float64)
     assert torch.equal(above.residual(zero, x), ansatz.residual(theta, x))
@@ -69,6 +79,8 @@ def test_residual_by_jets_equals_the_residual_the_harness_takes_by_autograd(name
     y = x.clone().requires_grad_()
     fields = ansatz.values(theta, y)
     u = equation_namespace({f: differentiate(v, y, problem.channels[f]) for f, v in fields.items()})
+    _, terms = points_and_terms(problem, 40, torch.Generator())
+    vars(u).update({term: matrix @ problem.density(u, problem.points(y)) for term, matrix in terms.items()})
     measured = problem.scaled_residual(u, problem.points(y), theta[-1])
     assert (measured - ansatz.residual(theta, x)).abs().max().item() <= 1e-12 * (1 + measured.abs().max().item())
 
@@ -123,3 +135,20 @@ def test_a_gauss_newton_iteration_reads_nothing_back_from_the_device(name: str) 
     with NoHostSync():
         state = solver.step(problem, state)
     assert state.iteration == 1
+
+
+def test_panels_are_known_from_their_points() -> None:
+    panels = panels_of(Registry.load().get("problems", "ccf").load()(), 240)
+    assert len(panels) == 20
+    assert (panels_with(panel_points(panels)).breaks - panels.breaks).abs().max().item() <= 1e-12
+
+
+def test_new_panels_keep_the_ends_and_crowd_where_the_function_is_large() -> None:
+    old = panels_of(Registry.load().get("problems", "ccf").load()(), 240)
+    size = torch.zeros(20, NODES, dtype=torch.float64)
+    size[7] = 1.0
+    new = panels_by(old, size.flatten(), 480)
+    assert len(new) == 40
+    assert torch.equal(new.breaks[[0, -1]], old.breaks[[0, -1]])
+    inside = (new.centre > old.breaks[7]) & (new.centre < old.breaks[8])
+    assert 20 <= int(inside.sum()) <= 22  # its share of the even half, and the other half

@@ -167,7 +167,7 @@ def test_the_gain_ratio_test_follows_nielsen(decrease, predicted, accepted, fact
 def test_gauss_newton_never_accepts_a_step_that_raises_the_residual() -> None:
     problem, solver = Burgers(), GaussNewton(GaussNewtonConfig(hidden="8x8", points=100, resample=10**6))
     state = solver.init(problem, 0, "cpu")
-    ansatz = solver.ansatz(problem, state.earlier)
+    ansatz = solver.ansatz(problem, state)
     norms = []
     for _ in range(40):
         norms.append(ansatz.residual(state.theta, state.points).square().sum().item())
@@ -200,7 +200,7 @@ def test_adam_takes_the_steps_of_torch_optim() -> None:
     state = solver.init(problem, 0, "cpu")
     theta = state.theta.clone().requires_grad_()
     optimiser = torch.optim.Adam([theta], lr=0.01)
-    ansatz = solver.ansatz(problem, state.earlier)
+    ansatz = solver.ansatz(problem, state)
     for _ in range(5):
         state = solver.step(problem, state)
         optimiser.zero_grad()
@@ -222,6 +222,18 @@ def test_later_stages_take_burgers_from_random_networks_to_rounding(order: int, 
     assert RES_MAX.compute(measured) < bound
     assert COND_MAX.compute(measured) < bound
     assert abs(measured.lam - problem.target.lam) < bound
+
+
+def test_later_stages_take_the_nonlocal_ccf_to_ten_digits_and_more() -> None:
+    problem = CCF()
+    solver = GaussNewton(GaussNewtonConfig(stages=2, stage_iterations=60))
+    state = solver.init(problem, 0, "cpu")
+    for _ in range(62):
+        state = solver.step(problem, state)
+    measured = measure(problem, solver.profile(problem, state))
+    assert RES_MAX.compute(measured) < 1e-11
+    assert COND_MAX.compute(measured) < 1e-11
+    assert abs(measured.lam - problem.target.lam) < 1e-11
 
 
 def test_a_state_in_a_later_stage_continues_bit_for_bit_and_its_profile_is_stored_whole() -> None:

@@ -125,7 +125,6 @@ def test_the_profile_of_another_branch_is_never_the_best(rows) -> None:
         ("ccf[order=1]", "continuation[start=-1]", "positive"),
         ("ccf[order=1]", "continuation[since=1]", "below 1"),
         ("ipm[order=12]", "continuation[since=11]", "no stored profile of order 11"),
-        ("ccf", "gauss_newton", "nonlocal terms"),
         ("ipm[order=12]", "spectral_newton[warm_start=reference]", "no stored profile"),
     ],
 )

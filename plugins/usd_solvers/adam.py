@@ -50,7 +50,7 @@ class Adam(NetworkSolver):
     def step(self, problem: Problem, state: AdamState) -> AdamState:
         x, rng = self.fresh_points(problem, state)
         theta = state.theta.clone().requires_grad_()
-        loss = self.ansatz(problem, state.earlier).residual(theta, x).square().mean()
+        loss = self.ansatz(problem, state).residual(theta, x).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         assert theta.grad is not None
         formed = state.formed | (loss.detach().sqrt() < self.config.release)

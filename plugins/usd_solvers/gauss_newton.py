@@ -18,6 +18,7 @@ from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
+from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState, lam_is_free
 
 PROBE = 0.1
@@ -33,7 +34,7 @@ TRUSTED = 0.75
 CORRECTIONS = 2
 """Iterations of each stage after the first: its parameters enter almost linearly."""
 
-ROWS = 4
+ROWS = 6
 """Rows per parameter in those stages, at least."""
 
 LINEAR_SOLVERS: dict[str, type[DampedLeastSquares]] = {
@@ -55,7 +56,7 @@ class GaussNewtonConfig(NetworkConfig):
     acceleration: bool = Field(True, description="second-order correction along the step")
     stages: int = Field(1, ge=1, le=6, description="1, and how often wide random networks correct the sum so far")
     stage_iterations: int = Field(200, ge=1, description="iterations of the first stage, if others follow")
-    wide: int = Field(300, ge=2, description="neurons of a field's network in later stages")
+    wide: int = Field(600, ge=2, description="neurons of a field's network in later stages")
 
 
 @dataclass(kw_only=True)
@@ -96,7 +97,7 @@ class GaussNewton(NetworkSolver):
     @torch.no_grad()
     def step(self, problem: Problem, state: GaussNewtonState) -> GaussNewtonState:
         state = self._staged(problem, state)
-        ansatz, theta = self.ansatz(problem, state.earlier), state.theta
+        ansatz, theta = self.ansatz(problem, state), state.theta
         x, rng = self.fresh_points(problem, state)
 
         r, jacobian = ansatz.linearise(theta, x)
@@ -151,15 +152,17 @@ class GaussNewton(NetworkSolver):
             return state
         generator = torch.Generator()
         generator.set_state(state.rng)
-        ansatz = self.ansatz(problem, state.earlier)
-        added = ansatz.next_stage(state.theta, state.points, self.wide, generator)
+        ansatz = self.ansatz(problem, state)
+        residual = ansatz.residual(state.theta, state.points)
+        added = ansatz.next_stage(state.theta, state.points, residual, self.wide, generator)
         earlier = torch.cat([state.earlier, added])
-        size = self.ansatz(problem, earlier).size
+        size = Ansatz.stacked(problem, self.hidden(problem), self.wide, earlier).size
         number = max(len(state.points), ROWS * size // len(problem.equations))
+        points = self.points_for(problem, state, number, residual.abs().sum(0), generator)
         begun = self.begin(
             theta=state.theta.new_zeros(size),
             earlier=earlier,
-            points=problem.collocation(number, generator).to(state.points.device),
+            points=points.to(state.points.device),
             rng=generator.get_state(),
             formed=torch.ones_like(state.formed),
         )

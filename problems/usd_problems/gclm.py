@@ -67,7 +67,7 @@ class GCLM(HalfLine):
 
     def features(self, x: SimpleNamespace, lam: Tensor) -> tuple[Any, ...]:
         square = (2 * x.s).sigmoid()  # y^2 / (1 + y^2)
-        return 2 * square - 1, 2 * self._envelope(x.s, lam) - 1
+        return 2 * square - 1, 2 * self._far(x.s, lam) - 1
 
     def lift(self, raw: dict[str, Any], x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
         return {"G": -(self._envelope(x.s, lam) * (raw["G"] + 1))}
@@ -116,10 +116,15 @@ class GCLM(HalfLine):
 
     def _envelope(self, s: Any, lam: Tensor) -> Any:
         """-G of the zero trial, z = y/L: (1+z^2)^(-(p+1)/2) (1 + c_l z^2)^(1/2 - 1/(2 c_l)); a Gaussian as c_l -> 0."""
-        p, rate = self.exponent, 1 + lam
-        rate = rate + 1e-16 * (rate == 0)  # the limit is a Gaussian; a tiny rate gives it to rounding
         square = (2 * s - 2 * torch.log(self._length(lam))).exp()
-        return (square.log1p() * (-(p + 1) / 2) + (square * rate).log1p() * (0.5 - 0.5 / rate)).exp()
+        rate = _positive(1 + lam)
+        return (square.log1p() * (-(self.exponent + 1) / 2) + (square * rate).log1p() * (0.5 - 0.5 / rate)).exp()
+
+    def _far(self, s: Any, lam: Tensor) -> Any:
+        """(1 + c_l z^2)^(-1/(2 c_l)) ~ y^-κ, in powers of which the far field goes."""
+        square = (2 * s - 2 * torch.log(self._length(lam))).exp()
+        rate = _positive(1 + lam)
+        return ((square * rate).log1p() * (-0.5 / rate)).exp()
 
     def _length(self, lam: Tensor) -> Tensor:
         """L: such that the zero trial has HΩ(0) of its admissible value, to a few per cent (by quadrature)."""
@@ -129,3 +134,8 @@ class GCLM(HalfLine):
     def _gradient(self, lam: Any) -> Any:
         """HΩ at the origin, for which Ω grows there like |y|^p."""
         return (1 + self.exponent * (1 + lam)) / (1 - self.exponent * self.a)
+
+
+def _positive(rate: Any) -> Any:
+    """c_l, or instead of zero a rate so small that what decays like y^(-1/c_l) is a Gaussian to rounding."""
+    return rate + 1e-16 * (rate == 0)

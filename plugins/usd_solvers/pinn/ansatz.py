@@ -11,6 +11,7 @@ parameter is what is added to λ, in units of the amplitude. Source: Wang & Lai,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -47,9 +48,15 @@ class Ansatz:
     """Networks for a problem. Stateless: the parameters are an argument of every method."""
 
     def __init__(
-        self, problem: Problem, hidden: tuple[int, ...], below: Below | None = None, fixed: Tensor | None = None
+        self,
+        problem: Problem,
+        hidden: tuple[int, ...],
+        below: Below | None = None,
+        fixed: Tensor | None = None,
+        terms: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.problem = problem
+        self._terms = terms or {}
         self.hidden = hidden
         self.below = below
         self._fixed = fixed  # of a later stage: begins with the hidden layers of all fields
@@ -66,14 +73,21 @@ class Ansatz:
         self.size = sum((sizes if below is None else outputs).values()) + 1  # and λ
 
     @classmethod
-    def stacked(cls, problem: Problem, hidden: tuple[int, ...], wide: int, earlier: Tensor) -> Ansatz:
+    def stacked(
+        cls,
+        problem: Problem,
+        hidden: tuple[int, ...],
+        wide: int,
+        earlier: Tensor,
+        terms: Mapping[str, Tensor] | None = None,
+    ) -> Ansatz:
         """The ansatz above earlier stages. ``earlier``: for each of them its parameters, and of the next stage the
-        amplitude and the hidden layers, ``wide`` neurons each.
+        amplitude and the hidden layers, ``wide`` neurons each. ``terms``: see ``residual``.
         """
-        ansatz = cls(problem, hidden)
+        ansatz = cls(problem, hidden, terms=terms)
         while len(earlier):
             theta, amplitude, earlier = earlier[: ansatz.size], earlier[ansatz.size], earlier[ansatz.size + 1 :]
-            ansatz = cls(problem, (wide,), Below(ansatz, theta, amplitude), fixed=earlier)
+            ansatz = cls(problem, (wide,), Below(ansatz, theta, amplitude), fixed=earlier, terms=terms)
             earlier = earlier[ansatz.hidden_size :]
         return ansatz
 
@@ -82,18 +96,20 @@ class Ansatz:
         parts = [network.initial(generator) for network in self._networks.values()]
         return torch.cat([*parts, torch.tensor([self.problem.bracket.guess], dtype=torch.float64)]).to(device)
 
-    def next_stage(self, theta: Tensor, x: Tensor, wide: int, generator: torch.Generator) -> Tensor:
-        """What a stage on top of this one adds to ``earlier``: amplitude and hidden layers suit the residual at ``x``.
+    def next_stage(self, theta: Tensor, x: Tensor, residual: Tensor, wide: int, generator: torch.Generator) -> Tensor:
+        """What a stage on top of this one adds to ``earlier``: amplitude and hidden layers suit the residual at ``x``
+        (equations, N).
 
         The amplitude is the residual's size over its dominant frequency, at which hidden layers vary. Reads from the
         device.
         """
-        residual = self.residual(theta, x).detach()
         features = self.problem.feature_jet(x, self.lam(theta), self._value)[0]
         frequency = dominant_frequency(features, residual)
         amplitude = residual.square().mean().sqrt() / frequency
         network = Network(features.shape[1], (wide,))
-        hidden = [network.scattered(generator, frequency, features) for _ in self._networks]
+        size = residual.abs().sum(0)
+        share = 1 + size / size.mean()  # half of the neurons anywhere, half where the residual is
+        hidden = [network.scattered(generator, frequency, features, share) for _ in self._networks]
         return torch.cat([theta, amplitude[None], *hidden])
 
     def lam(self, theta: Tensor) -> Tensor:
@@ -103,47 +119,73 @@ class Ansatz:
         return self.below.ansatz.lam(self.below.theta) + self.below.amplitude * theta[-1]
 
     def residual(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Scaled residuals (equations, N); differentiable in ``theta``."""
+        """Scaled residuals (equations, N); differentiable in ``theta``.
+
+        With nonlocal terms ``x`` must be the points to which the matrices of the terms belong.
+        """
         lam = self.lam(theta)
-        return self._equations(self._added(self._networks_at(theta, lam, x).raw, lam, x), lam, x)
+        raw = self._added(self._networks_at(theta, lam, x).raw, lam, x)
+        return self._equations(raw, self._nonlocal(raw, lam, x), lam, x)
 
     def linearise(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled residuals (equations · N,) and their Jacobian (equations · N, P), row by row.
 
         Cheap parts instead of nested autodiff: the networks' jets forward once; ∂residual/∂jet by one backward
         pass per equation through the pointwise formulas only; the transposed sweep through the layers, which
-        ends at the features; and λ's part of formulas and features, pointwise again.
+        ends at the features; and λ's part of formulas and features, pointwise again. What nonlocal terms add is their
+        matrices times the Jacobian of the density.
         """
         problem, lam = self.problem, self.lam(theta)
         with torch.no_grad():
             run = self._networks_at(theta, lam, x)
             raw = self._added(run.raw, lam, x)
-        raw = {name: jet.requires_grad_() for name, jet in raw.items()}
+            terms = self._nonlocal(raw, lam, x)
+        inputs = [tensor.requires_grad_() for tensor in (*raw.values(), *terms.values())]
         with torch.enable_grad():
-            residual = self._equations(raw, lam, x)
+            residual = self._equations(raw, terms, lam, x)
             seeds = [
-                torch.autograd.grad(row.sum(), list(raw.values()), retain_graph=True, materialize_grads=True)
-                for row in residual
+                torch.autograd.grad(row.sum(), inputs, retain_graph=True, materialize_grads=True) for row in residual
             ]
+        raw = {name: jet.detach() for name, jet in raw.items()}
+        terms = {name: term.detach() for name, term in terms.items()}
         jacobian = theta.new_empty(len(problem.equations), x.shape[0], self.size)
-        lam_column = slope(lambda value: self._equations(self._added(run.raw, value, x), value, x), lam)
+        lam_column = slope(lambda value: self._equations(self._added(run.raw, value, x), terms, value, x), lam)
         slope_of_features = slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
+        through, density_seeds = None, self._density_seeds(raw, lam, x) if terms else {}
+        if terms:
+            by_term = torch.stack([torch.stack(s[len(raw) :]) for s in seeds])  # (equations, terms, N)
+            through = torch.einsum("etn,tnm->enm", by_term, torch.stack(list(self._terms.values())))
+            lam_column += through @ slope(lambda value: self._density(self._added(run.raw, value, x), value, x), lam)
         with torch.no_grad():
-            for position, (name, network) in enumerate(self._networks.items()):
-                local, channels = self._local(theta, name), problem.channels[name]
-                seed = self._amplified(torch.stack([s[position] for s in seeds]))
+            for position, name in enumerate(raw):
                 block = jacobian[..., self._slices[name]]
-                by_features = network.jacobian(local, run.traces[name], channels, seed, block)
-                lam_column += (by_features * self._own(slope_of_features, name)).sum((1, 3))
-                # The pin's value is subtracted from every row.
-                at_pin = theta.new_empty(1, 1, block.shape[-1])
-                one = theta.new_ones(1, 1, 1)
-                by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
-                slope_of_pin = slope(partial(self._pin_features, name), lam)
-                block -= seed[:, 0, :, None] * at_pin
-                lam_column -= seed[:, 0] * (by_pin_features * slope_of_pin).sum()
+                seed = torch.stack([s[position] for s in seeds])
+                lam_column += self._sweep(theta, name, run, seed, slope_of_features, block)
+                if through is not None:
+                    of_density = theta.new_empty(1, x.shape[0], block.shape[-1])
+                    by_lam = self._sweep(theta, name, run, density_seeds[name], slope_of_features, of_density)
+                    block += through @ of_density[0]
+                    lam_column += through @ by_lam[0]
         jacobian[..., -1] = self._amplified(lam_column)
         return residual.detach().flatten(), jacobian.view(-1, self.size)
+
+    def _sweep(
+        self, theta: Tensor, name: str, run: _Pass, seed: Tensor, slope_of_features: Tensor, out: Tensor
+    ) -> Tensor:
+        """Write ∂(Σ seed · raw jet)/∂θ of one field into ``out``, for seeds (E, channels, N); return the part by λ that
+        comes through the features, (E, N).
+        """
+        network, local, channels = self._networks[name], self._local(theta, name), self.problem.channels[name]
+        seed = self._amplified(seed)
+        by_features = network.jacobian(local, run.traces[name], channels, seed, out)
+        by_lam = (by_features * self._own(slope_of_features, name)).sum((1, 3))
+        # The pin's value is subtracted from every row.
+        at_pin = theta.new_empty(1, 1, out.shape[-1])
+        one = theta.new_ones(1, 1, 1)
+        by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
+        slope_of_pin = slope(partial(self._pin_features, name), self.lam(theta))
+        out -= seed[:, 0, :, None] * at_pin
+        return by_lam - seed[:, 0] * (by_pin_features * slope_of_pin).sum()
 
     def values(self, theta: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Field values (N,) at ``x`` (N, d), differentiable in both."""
@@ -201,9 +243,29 @@ class Ansatz:
         """Of feature jets with every channel, those that a field needs."""
         return take(features, self.problem.all_channels, self.problem.channels[name])
 
-    def _equations(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
+    def _equations(self, raw: dict[str, Tensor], terms: Mapping[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
         problem = self.problem
-        return problem.scaled_residual(problem.trial(raw, x, lam), problem.points(x), lam)
+        u = problem.trial(raw, x, lam)
+        vars(u).update(terms)
+        return problem.scaled_residual(u, problem.points(x), lam)
+
+    def _nonlocal(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The nonlocal terms (N,) at the points."""
+        if not self._terms:
+            return {}
+        density = self._density(raw, lam, x)
+        return {name: matrix @ density for name, matrix in self._terms.items()}
+
+    def _density(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
+        return self.problem.density(self.problem.trial(raw, x, lam), self.problem.points(x))
+
+    def _density_seeds(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The density's derivative by the raw jets of each field, (1, channels, N)."""
+        inputs = {name: jet.clone().requires_grad_() for name, jet in raw.items()}
+        with torch.enable_grad():
+            density = self._density(inputs, lam, x)
+            found = torch.autograd.grad(density.sum(), list(inputs.values()), materialize_grads=True)
+        return {name: by_jet[None] for name, by_jet in zip(inputs, found, strict=True)}
 
 
 class NetworkProfile(Profile):

@@ -8,7 +8,7 @@ from torch import Tensor
 DIRECTIONS = 24
 """Directions in which waves are tried; those along the axes are among them."""
 
-HIGHEST = 60
+HIGHEST = 240
 """Highest frequency, in radians per unit of the features, which span two."""
 
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from usd_bench.jets import Channels
 
+SLOWEST = 4.0
+"""Of scattered neurons, in radians per unit of the features, which span two."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -50,13 +53,16 @@ class Network:
             parts += [(weights * 0.1 if last else weights).flatten(), biases * 0 if last else biases]
         return torch.cat(parts)
 
-    def scattered(self, generator: torch.Generator, frequency: float, features: Tensor) -> Tensor:
-        """Parameters of a single hidden layer whose neurons turn over at some of the features (N, features), within
-        about 1/frequency.
+    def scattered(self, generator: torch.Generator, frequency: float, features: Tensor, share: Tensor) -> Tensor:
+        """Parameters of a single hidden layer whose neurons turn over at some of the features (N, features), chosen
+        with probabilities proportional to ``share`` (N,), at rates from ``SLOWEST`` to twice the frequency: one rate
+        alone does no better where it fits, and fails where the frequency is that of a layer or of the points' spacing.
         """
         width, into = self.shapes[0]
-        weights = torch.randn(width, into, generator=generator, dtype=torch.float64) / math.sqrt(into) * frequency
-        chosen = torch.randint(len(features), (width,), generator=generator)
+        between = torch.rand(width, 1, generator=generator, dtype=torch.float64)
+        scale = SLOWEST ** (1 - between) * (2 * frequency) ** between
+        weights = torch.randn(width, into, generator=generator, dtype=torch.float64) / math.sqrt(into) * scale
+        chosen = torch.multinomial(share.cpu(), width, replacement=True, generator=generator)
         weights, centres = weights.to(features), features[chosen.to(features.device)]
         return torch.cat([weights.flatten(), -(weights * centres).sum(1)])
 

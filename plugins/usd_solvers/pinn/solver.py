@@ -16,6 +16,7 @@ from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
 from usd_solvers.pinn.ansatz import Ansatz, NetworkProfile
+from usd_solvers.pinn.panels import panel_points, panels_by, panels_of, panels_with, term_matrices
 
 
 def _widths(value: Any) -> Any:
@@ -43,6 +44,10 @@ class NetworkConfig(SolverConfig):
     release: float = Field(3e-3, gt=0, description="rms scaled residual below which λ is free")
 
 
+CANDIDATES = 4
+"""Random points of which one is chosen for a later stage."""
+
+
 @dataclass(kw_only=True)
 class NetworkState(State):
     """Parameters with λ last (P,), the points in use (N, d), the generator that draws them, and λ's freedom."""
@@ -67,47 +72,82 @@ class NetworkSolver(Solver):
     State: ClassVar[type[State]] = NetworkState
     config: NetworkConfig
 
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._matrices: tuple[Tensor, dict[str, Tensor]] | None = None
+
     def supports(self, problem: Problem) -> str | None:
-        if problem.nonlocal_terms:
-            return f"nonlocal terms ({', '.join(problem.nonlocal_terms)}), which network solvers do not compute yet"
+        if len(problem.coords) > 1 and problem.nonlocal_terms:
+            return "nonlocal terms in two dimensions; networks here have them in one"
         return None
 
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
-        theta = Ansatz(problem, self._hidden(problem)).initial(generator, device)
-        points = problem.collocation(self.config.points or problem.recommended.points, generator).to(device)
-        return self.begin(
+        theta = Ansatz(problem, self.hidden(problem)).initial(generator, device)
+        points = self.points_of(problem, self.config.points or problem.recommended.points, generator).to(device)
+        state = self.begin(
             theta=theta,
             points=points,
             rng=generator.get_state(),
             formed=torch.zeros((), dtype=torch.bool, device=device),
             earlier=theta[:0],
         )
+        if problem.nonlocal_terms:
+            self._terms(problem, state)  # now: the first step is like the others
+        return state
 
     @abstractmethod
     def begin(self, **common: Any) -> Any:
         """The solver's own state around the common fields."""
 
     def profile(self, problem: Problem, state: NetworkState) -> Profile:
-        return NetworkProfile(problem, self._hidden(problem), self.wide, state.theta, state.earlier)
+        return NetworkProfile(problem, self.hidden(problem), self.wide, state.theta, state.earlier)
 
     def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
-        return NetworkProfile(problem, self._hidden(problem), self.wide, tensors["theta"], tensors["earlier"])
+        return NetworkProfile(problem, self.hidden(problem), self.wide, tensors["theta"], tensors["earlier"])
 
-    def ansatz(self, problem: Problem, earlier: Tensor) -> Ansatz:
-        return Ansatz.stacked(problem, self._hidden(problem), self.wide, earlier)
+    def ansatz(self, problem: Problem, state: NetworkState) -> Ansatz:
+        """The trial functions of the state's stage, at its points."""
+        terms = self._terms(problem, state) if problem.nonlocal_terms else {}
+        return Ansatz.stacked(problem, self.hidden(problem), self.wide, state.earlier, terms)
+
+    def points_of(self, problem: Problem, number: int, generator: torch.Generator) -> Tensor:
+        """About ``number`` collocation points: random, or those of the panels of nonlocal terms."""
+        if problem.nonlocal_terms:
+            return panel_points(panels_of(problem, number))
+        return problem.collocation(number, generator)
+
+    def points_for(
+        self, problem: Problem, state: NetworkState, number: int, size: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """About ``number`` points for a later stage, half of them where the residual is large: ``size`` (N,) at the
+        state's points. Source: Wu, Zhu, Tan, Kartha & Lu, Comput. Methods Appl. Mech. Eng. 403 (2023) 115671.
+        """
+        if problem.nonlocal_terms:
+            return panel_points(panels_by(panels_with(state.points), size, number))
+        candidates = problem.collocation(CANDIDATES * number, generator)
+        with torch.no_grad():
+            found = self.ansatz(problem, state).residual(state.theta, candidates.to(state.points.device))
+        share = 1 + found.abs().sum(0).cpu() / found.abs().sum(0).mean().cpu()
+        return candidates[torch.multinomial(share, number, generator=generator)]
+
+    def _terms(self, problem: Problem, state: NetworkState) -> dict[str, Tensor]:
+        """The matrices of the nonlocal terms: computed once a stage, for its points stay as they are."""
+        if self._matrices is None or self._matrices[0] is not state.points:
+            self._matrices = state.points, term_matrices(problem, state.points)
+        return self._matrices[1]
 
     @property
     def wide(self) -> int:
         """Neurons of networks in later stages, for methods that have any."""
         return 0
 
-    def _hidden(self, problem: Problem) -> tuple[int, ...]:
+    def hidden(self, problem: Problem) -> tuple[int, ...]:
         return self.config.hidden or problem.recommended.hidden
 
     def fresh_points(self, problem: Problem, state: NetworkState) -> tuple[Tensor, Tensor]:
         """Points and generator state for the next iteration: drawn anew every ``resample`` iterations."""
-        if state.iteration == 0 or state.iteration % self.config.resample:
+        if problem.nonlocal_terms or state.iteration == 0 or state.iteration % self.config.resample:
             return state.points, state.rng
         generator = torch.Generator()
         generator.set_state(state.rng)
