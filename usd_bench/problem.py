@@ -172,6 +172,14 @@ class Problem(ABC):
         ``raw[f]`` vanishes at ``pins[f]``: what a trial function must not change is stated there.
         """
 
+    def size(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
+        """Where a raw function varies by orders of magnitude, its expected size, by field; those left out have 1.
+
+        Written like ``lift``. Networks are multiplied by it, so that their own values are of order one; a polynomial on
+        elements needs no help.
+        """
+        return {}
+
     @property
     @abstractmethod
     def pins(self) -> dict[str, tuple[float, ...]]:

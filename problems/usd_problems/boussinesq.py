@@ -49,6 +49,7 @@ class Boussinesq(QuarterPlane):
     equations = ("vorticity", "temperature", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
     origin = ORIGIN
+    axis_width = 0.02
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
 
     def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
@@ -89,6 +90,9 @@ class Boussinesq(QuarterPlane):
             "T": c * power(c, p) * self.radial(x.s, p + 1 - (lam - 1) * kappa) * (raw["T"] - top),
             "chi": c * s * self.radial(x.s, kappa) * (raw["chi"] + 2 * self.strain(lam)),
         }
+
+    def size(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
+        return {"G": self.towards_axis(x), "T": self.towards_axis(x)}
 
     def extent(self, lam: float) -> tuple[tuple[float, float], ...]:
         return (ORIGIN - 2, 37.0 * (1 + lam)), (0.0, math.pi / 2)

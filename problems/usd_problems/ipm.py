@@ -45,6 +45,7 @@ class IPM(QuarterPlane):
     equations = ("transport", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"transport": "T"}
     origin = ORIGIN
+    axis_width = 0.05
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)
 
     def residual(self, u: SimpleNamespace, x: SimpleNamespace, lam: Tensor) -> dict[str, Tensor]:
@@ -79,6 +80,9 @@ class IPM(QuarterPlane):
             "T": power(c * c, p) * self.radial(x.s, 2 * p - lam * kappa) * (raw["T"] + 1 / (2 * p)),
             "chi": c * s * self.radial(x.s, kappa) * (raw["chi"] + 2 * self.strain(lam)),
         }
+
+    def size(self, x: SimpleNamespace, lam: Tensor) -> dict[str, Any]:
+        return {"T": self.towards_axis(x)}
 
     def strain(self, lam: Any) -> Any:
         """A of χ -> A sin 2β at the origin, for the density to grow there like |y1|^(2p)."""

@@ -26,6 +26,8 @@ class QuarterPlane(Problem):
     """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
     origin: ClassVar[float]
     """An s so far left that it stands for the stagnation point."""
+    axis_width: ClassVar[float]
+    """Distance from the axis, relative to r, within which profiles level off: outside they vary like powers of it."""
 
     class Parameters(ProblemParameters):
         order: int = Checked(0, ge=0, le=12, description="0 stable; n has n unstable modes")
@@ -63,15 +65,25 @@ class QuarterPlane(Problem):
         q = self.radial(x.s, 1 / (1 + lam))
         radius = x.s.exp() * self.radial(x.s, 1.0)  # r / sqrt(1 + r^2)
         y1, y2 = x.beta.cos() * radius, x.beta.sin() * radius
-        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1  # even in y1
+        width = self.axis_width**2
+        off_axis = (y1 * y1 + width).log()  # in it the powers of y1 outside a thin neighbourhood of the axis are smooth
+        low, high = math.log(width), math.log(1 + width)
+        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1, (2 * off_axis - low - high) * (1 / (high - low))  # even in y1
+
+    def towards_axis(self, x: SimpleNamespace) -> Any:
+        """(y1^2/(1+r^2) + width^2)^(-1/2): how what is carried grows towards the axis, relative to its lift."""
+        y1 = x.beta.cos() * x.s.exp() * self.radial(x.s, 1.0)
+        return ((y1 * y1 + self.axis_width**2).log() * -0.5).exp()
 
     def collocation(self, n: int, generator: torch.Generator) -> Tensor:
-        # Sobol points, the first half where r varies, the second in the far field where r^-κ does.
+        # Sobol points, the first half where r varies, the second in the far field where r^-κ does; denser towards wall
+        # and axis, like Chebyshev's, for residuals are largest at the ends.
         seed = int(torch.randint(2**31, (1,), generator=generator))
         u = SobolEngine(2, scramble=True, seed=seed).draw(n, dtype=torch.float64)  # type: ignore[no-untyped-call]
         inside = u[: n // 2, 0].clamp(1e-6, 1 - 1e-6).logit() * 1.4
         outside = -3 * torch.log1p(-u[n // 2 :, 0])
-        return torch.stack([torch.cat([inside, outside]), u[:, 1] * (math.pi / 2)], 1)
+        beta = (1 - (math.pi * u[:, 1]).cos()) * (math.pi / 4)
+        return torch.stack([torch.cat([inside, outside]), beta], 1)
 
     def evaluation(self) -> Tensor:
         s = torch.cat([axis(self.origin, -8.5, 44), axis(-8, 20, 225)])

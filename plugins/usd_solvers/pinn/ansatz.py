@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from usd_bench.jets import Channels, slope, take
+from usd_bench.jets import Channels, Jet, slope, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_solvers.pinn.frequency import dominant_frequency
@@ -191,9 +192,9 @@ class Ansatz:
         """Field values (N,) at ``x`` (N, d), differentiable in both."""
         lam = self.lam(theta)
         features = torch.stack(self.problem.features(self.problem.points(x), lam), dim=-1)[None]
-        lifted: dict[str, Tensor] = self.problem.lift(
-            self._raw_values(theta, lam, features), self.problem.points(x), lam
-        )
+        raw, points = self._raw_values(theta, lam, features), self.problem.points(x)
+        sized = {name: raw[name] * factor for name, factor in self.problem.size(points, lam).items()}
+        lifted: dict[str, Tensor] = self.problem.lift(raw | sized, points, lam)
         return lifted
 
     def _raw_values(self, theta: Tensor, lam: Tensor, features: Tensor) -> dict[str, Tensor]:
@@ -245,7 +246,7 @@ class Ansatz:
 
     def _equations(self, raw: dict[str, Tensor], terms: Mapping[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
         problem = self.problem
-        u = problem.trial(raw, x, lam)
+        u = self._trial(raw, lam, x)
         vars(u).update(terms)
         return problem.scaled_residual(u, problem.points(x), lam)
 
@@ -257,7 +258,14 @@ class Ansatz:
         return {name: matrix @ density for name, matrix in self._terms.items()}
 
     def _density(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> Tensor:
-        return self.problem.density(self.problem.trial(raw, x, lam), self.problem.points(x))
+        return self.problem.density(self._trial(raw, lam, x), self.problem.points(x))
+
+    def _trial(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> SimpleNamespace:
+        """The jets of the fields from those of the networks (channels, N)."""
+        problem = self.problem
+        sizes = problem.size(Jet.coordinates(x, problem.all_channels), lam)
+        sized = {name: (Jet(raw[name], problem.channels[name]) * factor).data for name, factor in sizes.items()}
+        return problem.trial(raw | sized, x, lam)
 
     def _density_seeds(self, raw: dict[str, Tensor], lam: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The density's derivative by the raw jets of each field, (1, channels, N)."""
