@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help quick test slow lint clean
+.PHONY: help quick test slow lint bench clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +28,10 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.installed-bench  ## time this commit against main: a table, exit code 1 for a regression
+	$(BIN)/asv machine --yes
+	$(BIN)/asv continuous main HEAD
+
 clean:  ## remove caches; results and the environment stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -45,4 +49,8 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[bench]'
 	touch $@
