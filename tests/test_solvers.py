@@ -195,6 +195,40 @@ def test_lambda_is_held_where_the_problem_asks_for_it() -> None:
     assert not state.formed
 
 
+@pytest.mark.parametrize(
+    ("strategy", "first", "inside"),
+    [("auto", 0.0, True), ("fixed", 0.0, True), ("bounded", 1.0, True), ("free", 1.0, False)],
+)
+def test_lam_strategies_say_when_it_moves_and_how_far(strategy: str, first: float, inside: bool) -> None:
+    problem = Registry.load().get("problems", "toy_ipm").load()()
+    solver = GaussNewton(GaussNewtonConfig(hidden="5x4", points=60, lam=strategy))
+    formed = torch.zeros((), dtype=torch.bool)
+    assert float(solver.lam_moves(problem, formed)) == first
+    assert float(solver.lam_moves(problem, ~formed)) == (0.0 if strategy == "fixed" else 1.0)
+    theta = torch.tensor([0.3, 99.0], dtype=torch.float64)
+    assert float(solver.confine(problem, theta.clone(), formed)[-1]) == (
+        99.0 if strategy in ("fixed", "free") else problem.bracket.high
+    )
+    state = solver.init(problem, 0, "cpu")
+    start = float(state.theta[-1])
+    for _ in range(3):
+        state = solver.step(problem, state)
+    assert (float(state.theta[-1]) == start) is (first == 0.0)
+    assert inside is False or problem.bracket.low <= float(state.theta[-1]) <= problem.bracket.high
+
+
+def test_lam_starts_where_it_is_told_and_a_fixed_one_stays_in_later_stages() -> None:
+    solver = GaussNewton(
+        GaussNewtonConfig(hidden="6x5", points=60, stages=2, stage_iterations=5, wide=20, lam="fixed", lam_start=0.4)
+    )
+    problem = Burgers()
+    state = solver.init(problem, 0, "cpu")
+    for _ in range(7):
+        state = solver.step(problem, state)
+    assert state.stage == 1
+    assert solver.profile(problem, state).lam == 0.4
+
+
 def test_adam_takes_the_steps_of_torch_optim() -> None:
     problem, solver = Burgers(), Adam(AdamConfig(hidden="6x5", points=60, resample=10**6, learning_rate=0.01))
     state = solver.init(problem, 0, "cpu")

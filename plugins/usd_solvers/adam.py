@@ -11,7 +11,7 @@ from torch import Tensor
 
 from usd_bench.problem import Problem
 from usd_bench.solver import SolverConfig, State
-from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState, lam_is_free
+from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 
 
 class AdamConfig(NetworkConfig):
@@ -54,7 +54,7 @@ class Adam(NetworkSolver):
         loss.backward()  # type: ignore[no-untyped-call]
         assert theta.grad is not None
         formed = state.formed | (loss.detach().sqrt() < self.config.release)
-        theta.grad[-1] *= lam_is_free(problem, formed)
+        theta.grad[-1] *= self.lam_moves(problem, formed)
 
         optimiser = torch.optim.Adam([theta], lr=self.config.learning_rate)
         optimiser.state[theta] = {

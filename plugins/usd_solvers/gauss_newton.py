@@ -19,7 +19,7 @@ from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.pinn.ansatz import Ansatz
-from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState, lam_is_free
+from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 
 PROBE = 0.1
 """Share of the step at which the residual's curvature along it is measured."""
@@ -105,20 +105,24 @@ class GaussNewton(NetworkSolver):
         r, jacobian = r * weight, jacobian.mul_(weight)
         loss = r @ r
         formed = state.formed | (loss.sqrt() < self.config.release)
-        jacobian[:, -1] *= lam_is_free(problem, formed)
+        moves = self.lam_moves(problem, formed)
+        jacobian[:, -1] *= moves
 
         system = self._linear_solver(jacobian, state.stage)(jacobian, state.damping)
-        step = velocity = system.minimise(-r)
+        velocity = system.minimise(-r)
+        velocity[-1] *= moves  # rounding over a tiny damping: by QR it is not quite zero
+        step = velocity
         change = system.times(velocity)
         accelerated = self.config.acceleration and not state.stage
         if accelerated:
             ahead = ansatz.residual(theta + PROBE * velocity, x).flatten() * weight
             curvature = 2 / PROBE * ((ahead - r) / PROBE - change)
             bend = system.minimise(-0.5 * curvature)
+            bend[-1] *= moves
             believed = system.length(bend) <= TRUSTED * system.length(velocity)
             step = velocity + torch.where(believed, bend, 0.0)
 
-        candidate = self.confine(problem, theta + step, formed)
+        candidate = self.confine(problem, theta + step, formed, state.stage)
         reached = (ansatz.residual(candidate, x) * weight).square().sum()
         accept, damping = judge(Damping(state.damping, state.raise_by), loss - reached, -(2 * r + change) @ change)
         work = state.counters

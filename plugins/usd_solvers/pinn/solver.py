@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -41,7 +41,15 @@ class NetworkConfig(SolverConfig):
     hidden: Widths | None = Field(None, description="layer widths of each field's network, as in 16x16")
     points: int | None = Field(None, ge=8, description="collocation points")
     resample: int = Field(5, ge=1, description="iterations between two draws of the points")
-    release: float = Field(3e-3, gt=0, description="rms scaled residual below which λ is free")
+    lam: Literal["auto", "fixed", "bounded", "free"] = Field(
+        "auto",
+        description="auto: until the profile has formed within the problem's bracket, at the guess where the problem "
+        "asks for that, then free; fixed: never; bounded: free within the bracket; free: from the first iteration",
+    )
+    lam_start: float | None = Field(
+        None, gt=-1, description="λ to start from, or to hold  [default: the problem's guess]"
+    )
+    release: float = Field(3e-3, gt=0, description="rms scaled residual below which the profile has formed")
 
 
 CANDIDATES = 4
@@ -84,6 +92,8 @@ class NetworkSolver(Solver):
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
         theta = Ansatz(problem, self.hidden(problem)).initial(generator, device)
+        if self.config.lam_start is not None:
+            theta[-1] = self.config.lam_start
         points = self.points_of(problem, self.config.points or problem.recommended.points, generator).to(device)
         state = self.begin(
             theta=theta,
@@ -134,8 +144,13 @@ class NetworkSolver(Solver):
     def _terms(self, problem: Problem, state: NetworkState) -> dict[str, Tensor]:
         """The matrices of the nonlocal terms: computed once a stage, for its points stay as they are."""
         if self._matrices is None or self._matrices[0] is not state.points:
-            self._matrices = state.points, term_matrices(problem, state.points)
+            self.keep_terms(state, term_matrices(problem, state.points))
+        assert self._matrices is not None
         return self._matrices[1]
+
+    def keep_terms(self, state: NetworkState, matrices: dict[str, Tensor]) -> None:
+        """Keep the matrices of the nonlocal terms for the state's points."""
+        self._matrices = state.points, matrices
 
     @property
     def wide(self) -> int:
@@ -154,13 +169,18 @@ class NetworkSolver(Solver):
         points = problem.collocation(len(state.points), generator)
         return points.to(state.points.device), generator.get_state()
 
-    def confine(self, problem: Problem, theta: Tensor, formed: Tensor) -> Tensor:
-        """``theta`` with λ inside the problem's bracket until the profile has formed, then as it is. In place."""
-        bracket = problem.bracket
-        theta[-1] = torch.where(formed, theta[-1], theta[-1].clamp(bracket.low, bracket.high))
+    def lam_moves(self, problem: Problem, formed: Tensor) -> Tensor:
+        """1.0 where λ may move, else 0.0 (0-d)."""
+        if self.config.lam == "fixed":
+            return torch.zeros_like(formed, dtype=torch.float64)
+        if self.config.lam == "auto" and problem.bracket.hold:
+            return formed.to(torch.float64)
+        return torch.ones_like(formed, dtype=torch.float64)
+
+    def confine(self, problem: Problem, theta: Tensor, formed: Tensor, stage: int = 0) -> Tensor:
+        """``theta`` with λ, which it ends with in the first stage, where the strategy allows it to be. In place."""
+        if self.config.lam in ("auto", "bounded") and not stage:
+            bracket = problem.bracket
+            inside = theta[-1].clamp(bracket.low, bracket.high)
+            theta[-1] = inside if self.config.lam == "bounded" else torch.where(formed, theta[-1], inside)
         return theta
-
-
-def lam_is_free(problem: Problem, formed: Tensor) -> Tensor:
-    """1.0 where λ may move, else 0.0: held at the guess only where the problem asks for it."""
-    return formed.to(torch.float64) if problem.bracket.hold else torch.ones_like(formed, dtype=torch.float64)
