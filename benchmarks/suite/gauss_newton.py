@@ -59,9 +59,9 @@ class ToResidual:
 
     def setup_cache(self) -> dict[tuple[str, int], tuple[int, float]]:
         problems, seeds = self.params
-        return {(name, seed): self._reached(name, seed) for name in problems for seed in seeds}
+        return {(name, seed): self.reached(name, seed) for name in problems for seed in seeds}
 
-    def _reached(self, name: str, seed: int) -> tuple[int, float]:
+    def reached(self, name: str, seed: int) -> tuple[int, float]:
         import torch
 
         from usd_bench.registry import Registry
