@@ -124,7 +124,7 @@ class GaussNewton(NetworkSolver):
 
         candidate = self.confine(problem, theta + step, formed, state.stage)
         reached = (ansatz.residual(candidate, x) * weight).square().sum()
-        accept, damping = judge(Damping(state.damping, state.raise_by), loss - reached, -(2 * r + change) @ change)
+        accept, damping = judge(Damping(state.damping, state.raise_by), loss, reached, -(2 * r + change) @ change)
         work = state.counters
         return replace(
             state,

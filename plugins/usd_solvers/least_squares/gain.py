@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-12
+"""Relative changes of a sum of squares that are taken for rounding: residuals are differences of larger numbers."""
+
 
 @dataclass(frozen=True)
 class Damping:
@@ -19,10 +22,16 @@ class Damping:
     raise_by: Tensor
 
 
-def judge(damping: Damping, decrease: Tensor, predicted: Tensor) -> tuple[Tensor, Damping]:
-    """Whether to accept (bool, 0-d), and the next damping. A decrease that is not a number is a rejection."""
-    gain = decrease / predicted
-    accept = (decrease > 0) & (predicted > 0)
+def judge(damping: Damping, loss: Tensor, reached: Tensor, predicted: Tensor) -> tuple[Tensor, Damping]:
+    """Whether to accept (bool, 0-d), and the next damping, for a step from ``loss`` to ``reached``.
+
+    A change that is not a number is a rejection. Where the predicted decrease is lost in the rounding of the loss, the
+    prediction is believed: the loss is flat about its minimum, and alone would leave half the digits.
+    """
+    decrease, rounding = loss - reached, ROUNDING * loss
+    believed = (predicted > 0) & (predicted < rounding) & (decrease.abs() < rounding)
+    gain = torch.where(believed, 1.0, decrease / predicted)
+    accept = believed | ((decrease > 0) & (predicted > 0))
     lowered = damping.value * (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2)
     value = torch.where(accept, lowered, damping.value * damping.raise_by)
     raise_by = torch.where(accept, torch.full_like(value, 2.0), damping.raise_by * 2)
