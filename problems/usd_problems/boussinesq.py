@@ -19,7 +19,7 @@ PUBLISHED = {
     4: Target(1.144985, 7, "anshM123/Fluids-Research, not peer reviewed"),
     5: Target(1.119474, 7, "anshM123/Fluids-Research, not peer reviewed"),
     6: Target(1.101580, 7, "anshM123/Fluids-Research, not peer reviewed"),
-    7: Target(1.088339, 7, "anshM123/Fluids-Research, not peer reviewed"),
+    7: Target(1.088339, 6, "anshM123/Fluids-Research, not peer reviewed; the last digit is off: decision 10"),
 }
 """λ by order; ``digits`` counts those on which sources agree, or that the only source prints."""
 

@@ -90,6 +90,7 @@ def _build(
     threads: int,
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
+    from usd_bench.collocation.compact import rounding_step
     from usd_bench.collocation.reference import kept, provenance, store, stored_profile
     from usd_bench.reproducibility import commit
 
@@ -119,7 +120,12 @@ def _build(
         res_max, cond_max = _measured(problem, profile)
         header.update(res_max=res_max, cond_max=cond_max)
         fault = _stability(problem, profile, header)
+        header["rounding"] = rounding_step(res_max)
         store(problem, tensors, header)
+        rounded = stored_profile(problem)
+        assert rounded is not None
+        header["res_max"], header["cond_max"] = _measured(problem, rounded)  # of what the file holds
+        store(problem, rounded.tensors(), header)
         if fault:
             rejected = problem.reference_path.with_suffix(".rejected.safetensors")
             problem.reference_path.replace(rejected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STEP = 2.0**-60
-"""Rounding step of a coefficient, relative to the largest of its element: second derivatives of a series of degree 60
-amplify it by 1e7, and must not show it.
-"""
+FINEST, COARSEST = 2.0**-60, 2.0**-53
+"""Rounding steps of a coefficient, relative to the largest of its element."""
+
+AMPLIFIED = 1e9
+"""By how much second derivatives amplify rounding at most, and some: 3e8 was measured on `ipm` 7."""
 
 SMALLEST = 2.0**-10
 """Largest coefficient below which an element counts as this large: the functions are added to others of size one."""
@@ -21,14 +23,22 @@ SMALLEST = 2.0**-10
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 
 
-def packed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
-    """Bytes for every tensor of at least two dimensions, the rest as it is; and the shapes of the former."""
+def rounding_step(residual: float) -> float:
+    """The coarsest step of which a profile with this residual shows no more than a tenth of it."""
+    return min(max(2.0 ** math.floor(math.log2(residual / AMPLIFIED)), FINEST), COARSEST)
+
+
+def packed(tensors: Mapping[str, Tensor], step: float = FINEST) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+    """Bytes for every tensor of at least two dimensions, the rest as it is; and the shapes of the former.
+
+    ``step``: to which they are rounded, relative to the largest coefficient of an element.
+    """
     small, shapes = {}, {}
     for name, tensor in tensors.items():
         if tensor.ndim < 2:
             small[name] = tensor
             continue
-        steps = _steps(tensor)
+        steps = _steps(tensor, step)
         whole = (tensor / steps).round().to(torch.int64).numpy()
         planes = np.ascontiguousarray(whole.reshape(-1, 1).view(np.uint8).T)  # like bytes together compress better
         data = lzma.compress(planes.tobytes(), lzma.FORMAT_RAW, filters=FILTERS)
@@ -50,7 +60,7 @@ def unpacked(small: Mapping[str, Tensor], shapes: Mapping[str, Any]) -> dict[str
     return tensors
 
 
-def _steps(tensor: Tensor) -> Tensor:
+def _steps(tensor: Tensor, step: float) -> Tensor:
     """A power of two for each element, so that rounding is exact."""
     size = tensor.abs().amax(tuple(range(1, tensor.ndim)), keepdim=True).clamp(min=SMALLEST)
-    return STEP * torch.exp2(size.log2().ceil())
+    return step * torch.exp2(size.log2().ceil())

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from usd_bench.collocation.compact import packed, unpacked
+from usd_bench.collocation.compact import FINEST, packed, unpacked
 from usd_bench.collocation.piecewise import PiecewiseProfile
 from usd_bench.errors import CheckpointError
 from usd_bench.files import write_atomically
@@ -37,8 +37,8 @@ def provenance(problem: Problem) -> dict[str, Any] | None:
 
 
 def store(problem: Problem, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a reference profile; ``header`` must hold ``lam``."""
-    small, shapes = packed(tensors)
+    """Write a reference profile; ``header`` must hold ``lam``, and may say how coefficients are to be rounded."""
+    small, shapes = packed(tensors, header.get("rounding", FINEST))
     write_tensors(problem.reference_path, KIND, {**header, "packed": shapes}, small)
     _cached.cache_clear()
 
