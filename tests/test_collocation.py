@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usd_bench.collocation.angles import WALL, Angles
-from usd_bench.collocation.compact import packed, unpacked
+from usd_bench.collocation.compact import COARSEST, FINEST, packed, rounding_step, unpacked
 from usd_bench.collocation.linear import Blocks, Dense, solve
 from usd_bench.collocation.mesh import Mesh, adapted, graded, tails_across, tails_along, transfer
 from usd_bench.collocation.piecewise import PiecewiseProfile, projected
@@ -232,6 +232,17 @@ def test_polynomials_survive_the_transfer_between_meshes() -> None:
         return {"f": mesh.elements.points(lobatto(6))[..., None] ** 3 * torch.cos(mesh.across.beta())[:, None]}
 
     assert torch.allclose(transfer(old, new, fields(old), {"f": 1})["f"], fields(new)["f"], atol=1e-4)
+
+
+@given(exponent=st.floats(-16, -2))
+def test_coefficients_are_rounded_as_finely_as_a_residual_needs(exponent: float) -> None:
+    step = rounding_step(10**exponent)
+    assert FINEST <= step <= COARSEST
+    assert math.log2(step).is_integer()
+    assert step == FINEST or 3e8 * step <= 10**exponent  # amplified as on ipm 7
+    tensor = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    again = unpacked(*packed({"f": tensor}, step))["f"]
+    assert (again - tensor).abs().max().item() <= step  # half a step, of a largest coefficient that is rounded up
 
 
 def test_packed_coefficients_are_the_same_to_rounding_and_take_few_bytes() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import one_line_error
+from usd_bench.analysis import spectrum as stability
 from usd_bench.analysis.spectrum import spectrum
 from usd_bench.analysis.truth import digits, shown
 from usd_bench.collocation.piecewise import PiecewiseProfile, between_nodes
@@ -166,6 +167,13 @@ def test_the_first_unstable_profile_has_the_published_mode(rows, cli, tmp_path: 
     (again,) = json.loads(cli("list", "runs", "--json").stdout)
     assert again["unstable_modes"] == 1
     assert "1 unstable modes" in cli("spectrum", row["run_id"][:10]).stdout
+
+
+def test_of_eigenvalues_that_drift_between_meshes_only_the_symmetries_are_kept(monkeypatch) -> None:
+    monkeypatch.setattr(stability, "DRIFT", 0.0)
+    found = spectrum(CCF(order=1), CCF(order=1).reference())
+    assert found.eigenvalues.real == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert len(found.unstable) == 0
 
 
 def test_the_eigenvalues_of_a_function_are_those_of_its_projection() -> None:
