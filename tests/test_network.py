@@ -118,12 +118,28 @@ def test_mixed_derivatives_pass_through_the_transposed_sweep() -> None:
     assert (out - expected).abs().max().item() <= 1e-13 * (1 + expected.abs().max().item())
 
 
-@pytest.mark.parametrize("linear_solver", ["cholesky", "semi_normal", "kernel"])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_operator_is_the_jacobian(name: str) -> None:
+    _, ansatz, theta, x = setting(name, hidden=(5, 4), n=12)
+    residual, jacobian = ansatz.linearise(theta, x)
+    same, operator = ansatz.operator(theta, x, chunk=5)
+    generator = torch.Generator().manual_seed(4)
+    d, b = (torch.randn(size, generator=generator, dtype=torch.float64) for size in jacobian.shape[::-1])
+    size = jacobian.norm().item()
+    assert torch.allclose(same, residual, rtol=0, atol=1e-13 * (1 + residual.abs().max().item()))
+    assert (operator.times(d) - jacobian @ d).abs().max().item() <= 1e-13 * size
+    assert (operator.transposed(b) - jacobian.T @ b).abs().max().item() <= 1e-13 * size
+    gram = sum(block.T @ block for block in operator.blocks())
+    assert (gram - jacobian.T @ jacobian).abs().max().item() <= 1e-13 * size**2
+
+
+@pytest.mark.parametrize("linear_solver", ["cholesky", "semi_normal", "kernel", "streamed", "lsmr"])
 @pytest.mark.parametrize("name", ["burgers", "ccf", "ipm", "boussinesq"])
 def test_iterations_run_on_a_device_without_data(name: str, linear_solver: str) -> None:
     """There a value read back, or a tensor left on the CPU, is an error. Torch has no such kernel for ``qr``."""
     problem = Registry.load().get("problems", name).load()()
-    solver = GaussNewton(GaussNewtonConfig(hidden="5x4", points=60, resample=1, linear_solver=linear_solver))
+    config = {"hidden": "5x4", "points": 60, "resample": 1, "linear_solver": linear_solver, "lsmr_iterations": 3}
+    solver = GaussNewton(GaussNewtonConfig(**config))
     real = solver.init(problem, 1, "cpu")
     state = type(real).from_tensors(real.to_tensors(), "meta")
     if problem.nonlocal_terms:

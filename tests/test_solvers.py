@@ -25,8 +25,11 @@ from usd_solvers.least_squares.cholesky import BLOCK, Cholesky, lower_gram
 from usd_solvers.least_squares.damped import FLOOR
 from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
+from usd_solvers.least_squares.lsmr import LSMR
+from usd_solvers.least_squares.operator import Operator
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
+from usd_solvers.least_squares.streamed import Streamed
 from usd_solvers.pinn.frequency import dominant_frequency
 
 SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
@@ -104,6 +107,49 @@ def test_the_lower_gram_matrix_is_that_of_the_whole_product() -> None:
 
 
 EPS = 2.0**-52
+
+
+def as_operator(jacobian: torch.Tensor) -> Operator:
+    return Operator(
+        lambda d: jacobian @ d, lambda b: jacobian.T @ b, lambda: (part.clone() for part in torch.split(jacobian, 7))
+    )
+
+
+@pytest.mark.parametrize("solver", [Streamed, lambda j, mu: LSMR(j, mu, 40)], ids=["streamed", "lsmr"])
+@given(seed=st.integers(0, 1000), exponent=st.floats(-6, 2))
+def test_without_the_matrix_a_damped_step_is_the_same(solver, seed: int, exponent: float) -> None:
+    jacobian, b = random_system(seed)
+    damping = torch.tensor(10**exponent, dtype=F64)
+    expected, found = QR(jacobian.clone(), damping), solver(as_operator(jacobian), damping)
+    d = expected.minimise(b)
+    assert found.length(found.minimise(b) - d).item() <= 1e-9 * expected.length(d).item()
+    assert torch.allclose(found.times(d), jacobian @ d, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("linear_solver", ["streamed", "lsmr"])
+def test_without_the_matrix_iterations_go_the_same_way(linear_solver: str) -> None:
+    problem, losses = Burgers(), []
+    for setting in ("cholesky", linear_solver):
+        solver = GaussNewton(
+            GaussNewtonConfig(hidden="5x4", points=60, linear_solver=setting, chunk=7, damping=1.0, resample=100)
+        )
+        state = solver.init(problem, 0, "cpu")
+        for _ in range(4):
+            state = solver.step(problem, state)
+        losses.append(state.theta)
+    assert torch.allclose(losses[0], losses[1], rtol=0, atol=1e-7)
+
+
+def test_lsmr_takes_fifty_thousand_parameters() -> None:
+    problem = Registry.load().get("problems", "toy_ipm").load()()
+    config = {"hidden": "112x112x112", "points": 64, "linear_solver": "lsmr", "lsmr_iterations": 10, "chunk": 16}
+    solver = GaussNewton(GaussNewtonConfig(**config))
+    state = solver.init(problem, 0, "cpu")
+    assert len(state.theta) > 50_000
+    before = solver.ansatz(problem, state).residual(state.theta, state.points).square().mean()
+    for _ in range(3):
+        state = solver.step(problem, state)
+    assert solver.ansatz(problem, state).residual(state.theta, state.points).square().mean() < 0.5 * before
 
 
 @pytest.mark.parametrize("solver", [Cholesky, QR, SemiNormal])

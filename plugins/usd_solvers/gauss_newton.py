@@ -16,8 +16,11 @@ from usd_solvers.least_squares.cholesky import Cholesky
 from usd_solvers.least_squares.damped import DampedLeastSquares
 from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
+from usd_solvers.least_squares.lsmr import LSMR
+from usd_solvers.least_squares.operator import Operator
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
+from usd_solvers.least_squares.streamed import Streamed
 from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 
@@ -45,13 +48,20 @@ LINEAR_SOLVERS: dict[str, type[DampedLeastSquares]] = {
 }
 
 
+MATRIX_FREE = ("streamed", "lsmr")
+"""Those that take the Jacobian as an operator."""
+
+
 class GaussNewtonConfig(NetworkConfig):
     """Settings of ``gauss_newton``."""
 
-    linear_solver: Literal["auto", "cholesky", "qr", "semi_normal", "kernel"] = Field(
+    linear_solver: Literal["auto", "cholesky", "qr", "semi_normal", "kernel", "streamed", "lsmr"] = Field(
         "auto",
-        description="auto: kernel for fewer rows than parameters, qr in later stages, else cholesky",
+        description="auto: kernel for fewer rows than parameters, qr in later stages, else cholesky; "
+        "without the Jacobian in memory: streamed (cholesky), lsmr (nor its square)",
     )
+    chunk: int = Field(512, ge=1, description="points per block of the Jacobian's rows for streamed and lsmr")
+    lsmr_iterations: int = Field(200, ge=1, description="products with the Jacobian and its transpose per solve")
     damping: float = Field(1e-2, gt=0, description="initial damping, relative to the scaled Gram matrix")
     acceleration: bool = Field(True, description="second-order correction along the step")
     stages: int = Field(1, ge=1, le=6, description="1, and how often wide random networks correct the sum so far")
@@ -100,15 +110,19 @@ class GaussNewton(NetworkSolver):
         ansatz, theta = self.ansatz(problem, state), state.theta
         x, rng = self.fresh_points(problem, state)
 
-        r, jacobian = ansatz.linearise(theta, x)
+        jacobian: Tensor | Operator
+        if self.config.linear_solver in MATRIX_FREE:
+            r, jacobian = ansatz.operator(theta, x, self.config.chunk)
+        else:
+            r, jacobian = ansatz.linearise(theta, x)
         weight = 1 / math.sqrt(len(r))  # sums of squares become means
-        r, jacobian = r * weight, jacobian.mul_(weight)
+        r = r * weight
         loss = r @ r
         formed = state.formed | (loss.sqrt() < self.config.release)
         moves = self.lam_moves(problem, formed)
-        jacobian[:, -1] *= moves
-
-        system = self._linear_solver(jacobian, state.stage)(jacobian, state.damping)
+        factors = torch.full_like(theta, weight)
+        factors[-1] *= moves
+        system = self._system(jacobian, factors, state)
         velocity = system.minimise(-r)
         velocity[-1] *= moves  # rounding over a tiny damping: by QR it is not quite zero
         step = velocity
@@ -171,6 +185,15 @@ class GaussNewton(NetworkSolver):
             formed=torch.ones_like(state.formed),
         )
         return replace(begun, iteration=state.iteration, stage=state.stage + 1, counters=state.counters)
+
+    def _system(self, jacobian: Tensor | Operator, factors: Tensor, state: GaussNewtonState) -> Any:
+        """The damped problem whose Jacobian is the given one with its columns multiplied by ``factors``."""
+        if isinstance(jacobian, Operator):
+            scaled = jacobian.with_columns(factors)
+            if self.config.linear_solver == "lsmr":
+                return LSMR(scaled, state.damping, self.config.lsmr_iterations)
+            return Streamed(scaled, state.damping)
+        return self._linear_solver(jacobian, state.stage)(jacobian.mul_(factors), state.damping)
 
     def _linear_solver(self, jacobian: Tensor, stage: int) -> type[DampedLeastSquares]:
         if self.config.linear_solver != "auto":

@@ -20,6 +20,11 @@ FLOOR = 1e-3
 of saturated neurons, until they do harm. Measured in docs/decisions/0003-a-floor-under-marquardts-scaling.md."""
 
 
+def inverse_scale(square: Tensor) -> Tensor:
+    """1/D (P,) from the diagonal of JᵀJ."""
+    return square.clamp_min(FLOOR * square.max()).rsqrt()
+
+
 class DampedLeastSquares(ABC):
     """Factorised once, solved for as many right-hand sides as needed.
 
@@ -29,8 +34,7 @@ class DampedLeastSquares(ABC):
     """
 
     def __init__(self, jacobian: Tensor, damping: Tensor) -> None:
-        square = torch.linalg.vector_norm(jacobian, dim=0).square()
-        self._inverse_scale = square.clamp_min(FLOOR * square.max()).rsqrt()
+        self._inverse_scale = inverse_scale(torch.linalg.vector_norm(jacobian, dim=0).square())
         self._scaled = jacobian.mul_(self._inverse_scale)
         self._damping = damping
         self._factorise()

@@ -11,7 +11,7 @@ parameter is what is added to λ, in units of the amplitude. Source: Wang & Lai,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -23,6 +23,7 @@ from torch import Tensor
 from usd_bench.jets import Channels, Jet, slope, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
+from usd_solvers.least_squares.operator import Operator
 from usd_solvers.pinn.frequency import dominant_frequency
 from usd_solvers.pinn.network import Network, Trace
 
@@ -169,6 +170,30 @@ class Ansatz:
                     lam_column += through @ by_lam[0]
         jacobian[..., -1] = self._amplified(lam_column)
         return residual.detach().flatten(), jacobian.view(-1, self.size)
+
+    def operator(self, theta: Tensor, x: Tensor, chunk: int) -> tuple[Tensor, Operator]:
+        """Scaled residuals (equations · N,) and their Jacobian as an operator; ``chunk``: points per block of rows.
+
+        Products are by backward passes; Jᵀb is linear in b, so that its derivative by b, transposed, is J. Rows of
+        nonlocal problems depend on all points and come in one block.
+        """
+        with torch.enable_grad():
+            theta_in = theta.detach().requires_grad_()
+            residual = self.residual(theta_in, x).flatten()
+            b = torch.zeros_like(residual, requires_grad=True)
+            (product,) = torch.autograd.grad(residual, theta_in, b, create_graph=True)
+
+        def times(d: Tensor) -> Tensor:
+            return torch.autograd.grad(product, b, d, retain_graph=True)[0]
+
+        def transposed(right: Tensor) -> Tensor:
+            return torch.autograd.grad(residual, theta_in, right, retain_graph=True)[0]
+
+        def blocks() -> Iterator[Tensor]:
+            for part in (x,) if self._terms else torch.split(x, chunk):
+                yield self.linearise(theta, part)[1]
+
+        return residual.detach(), Operator(times, transposed, blocks)
 
     def _sweep(
         self, theta: Tensor, name: str, run: _Pass, seed: Tensor, slope_of_features: Tensor, out: Tensor
