@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,17 +229,16 @@ def main(
         click.echo(f"{what:10}{method:32}{seconds:10.4f} s{reached}")
 
     # -- assembly ------------------------------------------------------------------------------------------------------
-    by_jax = jax.jit(jax.vmap(jax.jacrev(in_jax.row), in_axes=(None, 0)))
+    by_equation = jax.vmap(jax.jacrev(in_jax.row), in_axes=(None, 0), out_axes=1)
+    by_jax = jax.jit(lambda t: by_equation(t, xj).reshape(-1, t.size))
     by_torch = torch.func.vmap(torch.func.jacrev(in_torch.row), in_dims=(None, 0))
     note("assembly", "usd-bench", timed(lambda: ansatz.linearise(theta, x), repeat))
     note("assembly", "J'J", timed(lambda: jacobian.T @ jacobian, repeat))
-    note("assembly", "jax.jit(vmap(jacrev))", timed(lambda: by_jax(start, xj), repeat))
+    note("assembly", "jax.jit(vmap(jacrev))", timed(lambda: by_jax(start), repeat))
     note("assembly", "torch.func vmap(jacrev)", timed(lambda: by_torch(theta, x), repeat))
 
     # -- steps, and the way to the target ------------------------------------------------------------------------------
     rms = jax.jit(lambda t: jnp.sqrt(jnp.mean(flat(t) ** 2)))
-    by_equation = jax.vmap(jax.jacrev(in_jax.row), in_axes=(None, 0), out_axes=1)
-    dense = jax.jit(lambda t: by_equation(t, xj).reshape(-1, t.size))
 
     def gauss_newton() -> Any:
         current = state
@@ -250,12 +250,10 @@ def main(
     note("target", "usd-bench", *path(gauss_newton(), target, limit))
 
     method = optimistix.LevenbergMarquardt(rtol=1e-12, atol=1e-12)
-    residual_of = lambda t, _: flat(t)  # noqa: E731
-    shape = jax.eval_shape(lambda t: flat(t), start)
-    common = {"fn": residual_of, "args": None, "options": {}}
-    tags: frozenset[object] = frozenset()
-    initial = eqx_init(method, common, start, shape, tags)
-    step = eqx_step(method, common, tags)
+    # Its interactive interface: the function returns its value and nothing else to carry along.
+    common: Any = {"fn": lambda t, _: (flat(t), None), "args": None, "options": {}, "tags": frozenset()}
+    initial = method.init(**common, y=start, f_struct=jax.eval_shape(flat, start), aux_struct=None)
+    step = equinox.filter_jit(lambda y, inner: method.step(**common, y=y, state=inner)[:2])
 
     def levenberg_marquardt() -> Any:
         t, inner = start, initial
@@ -280,10 +278,10 @@ def main(
         return value
 
     flat_jit = jax.jit(flat)
-    dense(start), flat_jit(start)
+    by_jax(start), flat_jit(start)
     began = time.perf_counter()
     with suppress(Enough):
-        scipy.optimize.least_squares(watched, np.asarray(start), jac=lambda t: np.asarray(dense(jnp.asarray(t))))
+        scipy.optimize.least_squares(watched, np.asarray(start), jac=lambda t: np.asarray(by_jax(jnp.asarray(t))))
     spent = time.perf_counter() - began
     note("step", "scipy least_squares (trf)", spent / len(seen))
     note("target", "scipy least_squares (trf)", spent if min(seen) <= target else float("nan"), min(seen), len(seen))
@@ -330,25 +328,6 @@ def main(
     frame.to_parquet(out)
     click.echo(f"\n{problem}: {len(ours)} rows, {len(theta)} parameters, {threads} threads; {out}")
     click.echo(frame[["what", "method", "seconds", "ratio", "best", "steps"]].to_string(index=False))
-
-
-def eqx_init(method: Any, common: dict[str, Any], start: Any, shape: Any, tags: frozenset[object]) -> Any:
-    return method.init(**wrapped(common), y=start, f_struct=shape, aux_struct=None, tags=tags)
-
-
-def eqx_step(method: Any, common: dict[str, Any], tags: frozenset[object]) -> Any:
-    import equinox
-
-    @equinox.filter_jit
-    def step(y: Any, state: Any) -> Any:
-        return method.step(**wrapped(common), y=y, state=state, tags=tags)[:2]
-
-    return step
-
-
-def wrapped(common: dict[str, Any]) -> dict[str, Any]:
-    """Optimistix's interactive interface wants (value, aux)."""
-    return common | {"fn": lambda y, args: (common["fn"](y, args), None)}
 
 
 if __name__ == "__main__":

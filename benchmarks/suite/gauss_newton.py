@@ -14,17 +14,16 @@ SIZES = {
 """Problem, points and layer widths of each field's network."""
 
 
-def _setting(size: str) -> tuple[Any, Any, Any]:
+def _begun(name: str, seed: int, **config: Any) -> tuple[Any, Any, Any]:
+    """Problem, solver, and its first state."""
     import torch
 
     from usd_bench.registry import Registry
     from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
 
     torch.set_num_threads(1)
-    name, points, hidden = SIZES[size]
-    problem = Registry.load().get("problems", name).load()()
-    solver = GaussNewton(GaussNewtonConfig(hidden=hidden, points=points))
-    return problem, solver, solver.init(problem, 0, "cpu")
+    problem, solver = Registry.load().get("problems", name).load()(), GaussNewton(GaussNewtonConfig(**config))
+    return problem, solver, solver.init(problem, seed, "cpu")
 
 
 class Iteration:
@@ -35,7 +34,8 @@ class Iteration:
     timeout = 300
 
     def setup(self, size: str) -> None:
-        self.problem, self.solver, self.state = _setting(size)
+        name, points, hidden = SIZES[size]
+        self.problem, self.solver, self.state = _begun(name, 0, points=points, hidden=hidden)
         self.ansatz = self.solver.ansatz(self.problem, self.state)
 
     def time_jacobian(self, size: str) -> None:
@@ -62,14 +62,7 @@ class ToResidual:
         return {(name, seed): self.reached(name, seed) for name in problems for seed in seeds}
 
     def reached(self, name: str, seed: int) -> tuple[int, float]:
-        import torch
-
-        from usd_bench.registry import Registry
-        from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
-
-        torch.set_num_threads(1)
-        problem, solver = Registry.load().get("problems", name).load()(), GaussNewton(GaussNewtonConfig())
-        state = solver.init(problem, seed, "cpu")
+        problem, solver, state = _begun(name, seed)
         spent = 0.0
         for iteration in range(self.most):
             residual = solver.ansatz(problem, state).residual(state.theta, state.points)
@@ -80,13 +73,11 @@ class ToResidual:
             spent += time.perf_counter() - start
         return self.most, float("nan")
 
-    setup_cache.timeout = 600  # type: ignore[attr-defined]
-
     def track_iterations(self, cache: dict[tuple[str, int], tuple[int, float]], name: str, seed: int) -> int:
         return cache[name, seed][0]
 
     def track_seconds(self, cache: dict[tuple[str, int], tuple[int, float]], name: str, seed: int) -> float:
         return cache[name, seed][1]
 
-    track_iterations.unit = "iterations"  # type: ignore[attr-defined]
-    track_seconds.unit = "s"  # type: ignore[attr-defined]
+    track_iterations.unit = "iterations"
+    track_seconds.unit = "s"

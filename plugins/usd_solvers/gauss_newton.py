@@ -13,7 +13,7 @@ from torch import Tensor
 from usd_bench.problem import Problem
 from usd_bench.solver import SolverConfig, State
 from usd_solvers.least_squares.cholesky import Cholesky
-from usd_solvers.least_squares.damped import DampedLeastSquares
+from usd_solvers.least_squares.damped import DampedLeastSquares, DampedProblem
 from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.least_squares.lsmr import LSMR
@@ -153,6 +153,8 @@ class GaussNewton(NetworkSolver):
                 work,
                 residual=work.residual + 1 + accelerated,
                 jacobian=work.jacobian + 1,
+                jvp=work.jvp + system.jvp,
+                vjp=work.vjp + system.vjp,
                 linear_solve=work.linear_solve + 1 + accelerated,
             ),
         )
@@ -176,7 +178,7 @@ class GaussNewton(NetworkSolver):
         earlier = torch.cat([state.earlier, added])
         size = Ansatz.stacked(problem, self.hidden(problem), self.wide, earlier).size
         number = max(len(state.points), ROWS * size // len(problem.equations))
-        points = self.points_for(problem, state, number, residual.abs().sum(0), generator)
+        points = self.later_points(problem, state, number, residual.abs().sum(0), generator)
         begun = self.begin(
             theta=state.theta.new_zeros(size),
             earlier=earlier,
@@ -186,7 +188,7 @@ class GaussNewton(NetworkSolver):
         )
         return replace(begun, iteration=state.iteration, stage=state.stage + 1, counters=state.counters)
 
-    def _system(self, jacobian: Tensor | Operator, factors: Tensor, state: GaussNewtonState) -> Any:
+    def _system(self, jacobian: Tensor | Operator, factors: Tensor, state: GaussNewtonState) -> DampedProblem:
         """The damped problem whose Jacobian is the given one with its columns multiplied by ``factors``."""
         if isinstance(jacobian, Operator):
             scaled = jacobian.with_columns(factors)

@@ -63,17 +63,23 @@ class QuarterPlane(Problem):
 
     def features(self, x: SimpleNamespace, lam: Tensor) -> tuple[Any, ...]:
         q = self.radial(x.s, 1 / (1 + lam))
-        radius = x.s.exp() * self.radial(x.s, 1.0)  # r / sqrt(1 + r^2)
-        y1, y2 = x.beta.cos() * radius, x.beta.sin() * radius
-        width = self.axis_width**2
-        off_axis = (y1 * y1 + width).log()  # in it the powers of y1 outside a thin neighbourhood of the axis are smooth
-        low, high = math.log(width), math.log(1 + width)
-        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1, (2 * off_axis - low - high) * (1 / (high - low))  # even in y1
+        y1, y2 = self._on_disc(x)
+        low, high = (math.log(square + self.axis_width**2) for square in (0, 1))
+        # In the last one, powers of y1 outside a thin neighbourhood of the axis are smooth. All are even in y1.
+        return 2 * y1 * y1 - 1, 2 * y2 - 1, 2 * q - 1, (2 * self._off_axis(y1) - low - high) * (1 / (high - low))
 
     def towards_axis(self, x: SimpleNamespace) -> Any:
         """(y1^2/(1+r^2) + width^2)^(-1/2): how what is carried grows towards the axis, relative to its lift."""
-        y1 = x.beta.cos() * x.s.exp() * self.radial(x.s, 1.0)
-        return ((y1 * y1 + self.axis_width**2).log() * -0.5).exp()
+        return (self._off_axis(self._on_disc(x)[0]) * -0.5).exp()
+
+    def _on_disc(self, x: SimpleNamespace) -> tuple[Any, Any]:
+        """The point y / sqrt(1 + r^2), inside the unit disc."""
+        radius = x.s.exp() * self.radial(x.s, 1.0)
+        return x.beta.cos() * radius, x.beta.sin() * radius
+
+    def _off_axis(self, y1: Any) -> Any:
+        """The logarithm of the squared distance from the axis, which levels off within ``axis_width``."""
+        return (y1 * y1 + self.axis_width**2).log()
 
     def collocation(self, n: int, generator: torch.Generator) -> Tensor:
         # Sobol points, the first half where r varies, the second in the far field where r^-κ does; denser towards wall

@@ -90,7 +90,7 @@ def _build(
     threads: int,
     plugin_dirs: tuple[Path, ...],
 ) -> dict[str, Any]:
-    from usd_bench.collocation.compact import rounding_step
+    from usd_bench.collocation.compact import FINEST, rounding_step
     from usd_bench.collocation.reference import kept, provenance, store, stored_profile
     from usd_bench.reproducibility import commit
 
@@ -121,11 +121,12 @@ def _build(
         header.update(res_max=res_max, cond_max=cond_max)
         fault = _stability(problem, profile, header)
         header["rounding"] = rounding_step(res_max)
+        if header["rounding"] > FINEST:  # than it was measured at
+            store(problem, tensors, header)
+            profile = stored_profile(problem)
+            assert profile is not None
+            header["res_max"], header["cond_max"] = _measured(problem, profile)
         store(problem, tensors, header)
-        rounded = stored_profile(problem)
-        assert rounded is not None
-        header["res_max"], header["cond_max"] = _measured(problem, rounded)  # of what the file holds
-        store(problem, rounded.tensors(), header)
         if fault:
             rejected = problem.reference_path.with_suffix(".rejected.safetensors")
             problem.reference_path.replace(rejected)

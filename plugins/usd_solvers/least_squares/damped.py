@@ -25,7 +25,30 @@ def inverse_scale(square: Tensor) -> Tensor:
     return square.clamp_min(FLOOR * square.max()).rsqrt()
 
 
-class DampedLeastSquares(ABC):
+class DampedProblem(ABC):
+    """What a Gauss-Newton step asks of the problem, whatever form the Jacobian has."""
+
+    _inverse_scale: Tensor
+    jvp = 0
+    """Products with the Jacobian that took a pass of their own."""
+    vjp = 0
+    """The same with its transpose."""
+
+    @abstractmethod
+    def minimise(self, b: Tensor) -> Tensor:
+        """The minimiser d (P,) for b (N,)."""
+
+    @abstractmethod
+    def times(self, d: Tensor) -> Tensor:
+        """J d (N,)."""
+
+    def length(self, d: Tensor) -> Tensor:
+        """‖D d‖: the length of a step in units of what each parameter changes."""
+        length: Tensor = torch.linalg.vector_norm(d / self._inverse_scale)
+        return length
+
+
+class DampedLeastSquares(DampedProblem):
     """Factorised once, solved for as many right-hand sides as needed.
 
     ``jacobian``: (N, P), taken over and scaled in place: a copy would double the memory of a step. ``damping``: 0-d.
@@ -40,19 +63,12 @@ class DampedLeastSquares(ABC):
         self._factorise()
 
     def minimise(self, b: Tensor) -> Tensor:
-        """The minimiser d (P,) for b (N,)."""
         d: Tensor = self._inverse_scale * self._minimise(b)
         return d
 
     def times(self, d: Tensor) -> Tensor:
-        """J d (N,)."""
         product: Tensor = self._scaled @ (d / self._inverse_scale)
         return product
-
-    def length(self, d: Tensor) -> Tensor:
-        """‖D d‖: the length of a step in units of what each parameter changes."""
-        length: Tensor = torch.linalg.vector_norm(d / self._inverse_scale)
-        return length
 
     @abstractmethod
     def _factorise(self) -> None: ...

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import inverse_scale
-from usd_solvers.least_squares.operator import Operator
-from usd_solvers.least_squares.streamed import sum_of
+from usd_solvers.least_squares.operator import Operator, OperatorLeastSquares, sum_of
 
 TINY = 1e-300
 """Added to lengths before division: where the iteration has converged, what it divides is zero too."""
 
 
-class LSMR:
+class LSMR(OperatorLeastSquares):
     """``iterations`` of one product with J and one with Jᵀ; no value is read back to stop earlier."""
 
     def __init__(self, jacobian: Operator, damping: Tensor, iterations: int) -> None:
-        self._jacobian, self._iterations = jacobian, iterations
+        super().__init__(jacobian)
+        self._iterations = iterations
         self._root = damping.sqrt()
         self._inverse_scale = inverse_scale(sum_of(block.square_().sum(0) for block in jacobian.blocks()))
 
@@ -47,18 +47,6 @@ class LSMR:
             y = y + zeta / (rho * rhobar + TINY) * hbar
             h = v - theta / (rho + TINY) * h
         return self._inverse_scale * y
-
-    def times(self, d: Tensor) -> Tensor:
-        """J d (N,)."""
-        return self._jacobian.times(d)
-
-    def length(self, d: Tensor) -> Tensor:
-        """‖D d‖."""
-        length: Tensor = torch.linalg.vector_norm(d / self._inverse_scale)
-        return length
-
-    def _transposed(self, b: Tensor) -> Tensor:
-        return self._inverse_scale * self._jacobian.transposed(b)
 
 
 def _unit(vector: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,13 @@
-"""The Jacobian as an operator: products with it and its transpose, and its rows in blocks, but never the matrix."""
+"""The Jacobian as an operator, and what the solvers that never hold it share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from usd_solvers.least_squares.damped import DampedProblem
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,28 @@ class Operator:
             lambda b: factors * self.transposed(b),
             lambda: (block.mul_(factors) for block in self.blocks()),
         )
+
+
+class OperatorLeastSquares(DampedProblem):
+    """A damped problem whose Jacobian is an operator."""
+
+    def __init__(self, jacobian: Operator) -> None:
+        self._jacobian = jacobian
+
+    def times(self, d: Tensor) -> Tensor:
+        self.jvp += 1
+        return self._jacobian.times(d)
+
+    def _transposed(self, b: Tensor) -> Tensor:
+        """D⁻¹Jᵀ b (P,)."""
+        self.vjp += 1
+        return self._inverse_scale * self._jacobian.transposed(b)
+
+
+def sum_of(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, one held at a time beside the sum."""
+    total = None
+    for part in parts:
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total

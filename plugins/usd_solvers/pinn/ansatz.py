@@ -26,6 +26,7 @@ from usd_bench.profile import Profile
 from usd_solvers.least_squares.operator import Operator
 from usd_solvers.pinn.frequency import dominant_frequency
 from usd_solvers.pinn.network import Network, Trace
+from usd_solvers.pinn.shares import shares
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ class Ansatz:
         frequency = dominant_frequency(features, residual)
         amplitude = residual.square().mean().sqrt() / frequency
         network = Network(features.shape[1], (wide,))
-        size = residual.abs().sum(0)
-        share = 1 + size / size.mean()  # half of the neurons anywhere, half where the residual is
+        share = shares(residual.abs().sum(0))
         hidden = [network.scattered(generator, frequency, features, share) for _ in self._networks]
         return torch.cat([theta, amplitude[None], *hidden])
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from usd_bench.elements import Elements, gauss
 from usd_bench.problem import Problem
+from usd_solvers.pinn.shares import shares
 
 NODES = 12
 """Gauss points of a panel."""
@@ -19,8 +20,8 @@ GROWTH = 0.25
 
 def panels_of(problem: Problem, points: int) -> Elements:
     """Panels with about ``points`` Gauss points in all, over the extent of every profile that λ's bracket admits."""
-    ends = torch.tensor([problem.extent(lam)[0] for lam in (problem.bracket.low, problem.bracket.high)])
-    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    lows, highs = zip(*(problem.extent(lam)[0] for lam in (problem.bracket.low, problem.bracket.high)), strict=True)
+    low, high = min(lows), max(highs)
     number = max(1, round(points / NODES))
     at = torch.linspace(math.asinh(GROWTH * low), math.asinh(GROWTH * high), number + 1, dtype=torch.float64)
     return Elements(torch.sinh(at) / GROWTH)
@@ -30,8 +31,8 @@ def panels_by(panels: Elements, size: Tensor, points: int) -> Elements:
     """Panels with about ``points`` Gauss points in all: half of them divide the old ones evenly, half where a function
     is large, of which ``size`` (N,) is known at the old Gauss points.
     """
-    share = size.view(len(panels), NODES).mean(1).cpu()
-    filled = torch.cat([share.new_zeros(1), (1 + share / share.mean()).cumsum(0)])
+    share = shares(size.view(len(panels), NODES).mean(1).cpu())
+    filled = torch.cat([share.new_zeros(1), share.cumsum(0)])
     at = torch.linspace(0, float(filled[-1]), max(1, round(points / NODES)) + 1, dtype=torch.float64)
     index = torch.searchsorted(filled, at, right=True).sub(1).clamp(0, len(panels) - 1)
     within = ((at - filled[index]) / (filled[index + 1] - filled[index])).clamp(0, 1)

@@ -17,6 +17,10 @@ from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
 from usd_solvers.pinn.ansatz import Ansatz, NetworkProfile
 from usd_solvers.pinn.panels import panel_points, panels_by, panels_of, panels_with, term_matrices
+from usd_solvers.pinn.shares import shares
+
+CANDIDATES = 4
+"""Random points of which one is chosen for a later stage."""
 
 
 def _widths(value: Any) -> Any:
@@ -50,10 +54,6 @@ class NetworkConfig(SolverConfig):
         None, gt=-1, description="λ to start from, or to hold  [default: the problem's guess]"
     )
     release: float = Field(3e-3, gt=0, description="rms scaled residual below which the profile has formed")
-
-
-CANDIDATES = 4
-"""Random points of which one is chosen for a later stage."""
 
 
 @dataclass(kw_only=True)
@@ -94,7 +94,7 @@ class NetworkSolver(Solver):
         theta = Ansatz(problem, self.hidden(problem)).initial(generator, device)
         if self.config.lam_start is not None:
             theta[-1] = self.config.lam_start
-        points = self.points_of(problem, self.config.points or problem.recommended.points, generator).to(device)
+        points = self.first_points(problem, self.config.points or problem.recommended.points, generator).to(device)
         state = self.begin(
             theta=theta,
             points=points,
@@ -121,13 +121,13 @@ class NetworkSolver(Solver):
         terms = self._terms(problem, state) if problem.nonlocal_terms else {}
         return Ansatz.stacked(problem, self.hidden(problem), self.wide, state.earlier, terms)
 
-    def points_of(self, problem: Problem, number: int, generator: torch.Generator) -> Tensor:
+    def first_points(self, problem: Problem, number: int, generator: torch.Generator) -> Tensor:
         """About ``number`` collocation points: random, or those of the panels of nonlocal terms."""
         if problem.nonlocal_terms:
             return panel_points(panels_of(problem, number))
         return problem.collocation(number, generator)
 
-    def points_for(
+    def later_points(
         self, problem: Problem, state: NetworkState, number: int, size: Tensor, generator: torch.Generator
     ) -> Tensor:
         """About ``number`` points for a later stage, half of them where the residual is large: ``size`` (N,) at the
@@ -136,10 +136,8 @@ class NetworkSolver(Solver):
         if problem.nonlocal_terms:
             return panel_points(panels_by(panels_with(state.points), size, number))
         candidates = problem.collocation(CANDIDATES * number, generator)
-        with torch.no_grad():
-            found = self.ansatz(problem, state).residual(state.theta, candidates.to(state.points.device))
-        share = 1 + found.abs().sum(0).cpu() / found.abs().sum(0).mean().cpu()
-        return candidates[torch.multinomial(share, number, generator=generator)]
+        found = self.ansatz(problem, state).residual(state.theta, candidates.to(state.points.device))
+        return candidates[torch.multinomial(shares(found.abs().sum(0).cpu()), number, generator=generator)]
 
     def _terms(self, problem: Problem, state: NetworkState) -> dict[str, Tensor]:
         """The matrices of the nonlocal terms: computed once a stage, for its points stay as they are."""
