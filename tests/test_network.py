@@ -13,6 +13,7 @@ from usd_bench.registry import Registry
 from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
 from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.network import Network
+from usd_solvers.pinn.objective import GRADIENT_WEIGHT, Objective
 from usd_solvers.pinn.panels import NODES, panel_points, panels_by, panels_of, panels_with, term_matrices
 
 PROBLEMS = [entry.name for entry in Registry.load().of("problems")]
@@ -183,3 +184,57 @@ def test_new_panels_keep_the_ends_and_crowd_where_the_function_is_large() -> Non
     assert torch.equal(new.breaks[[0, -1]], old.breaks[[0, -1]])
     inside = (new.centre > old.breaks[7]) & (new.centre < old.breaks[8])
     assert 20 <= int(inside.sum()) <= 22  # its share of the even half, and the other half
+
+
+@pytest.mark.parametrize("loss", ["residual", "amplitude", "gradient"])
+@pytest.mark.parametrize("name", ["burgers", "ipm", "boussinesq"])
+def test_the_jacobian_of_every_loss_agrees_with_autograd(name: str, loss: str) -> None:
+    problem = Registry.load().get("problems", name).load()()
+    generator = torch.Generator().manual_seed(2)
+    ansatz = Ansatz(problem, (4, 3))
+    theta = ansatz.initial(generator, "cpu")
+    objective = Objective(loss, ansatz, theta, problem.collocation(6, generator))
+    rows, jacobian = objective.linearise(theta)
+    expected = torch.autograd.functional.jacobian(objective.rows, theta)
+    assert torch.allclose(rows, objective.rows(theta), rtol=1e-12, atol=1e-15)
+    assert torch.allclose(objective.weight * jacobian, expected, rtol=1e-9, atol=1e-11 * expected.abs().max().item())
+
+
+def test_a_gradient_row_is_the_slope_of_the_residual() -> None:
+    problem = Registry.load().get("problems", "ipm").load()()
+    generator = torch.Generator().manual_seed(2)
+    ansatz = Ansatz(problem, (4, 3))
+    theta = ansatz.initial(generator, "cpu")
+    x = problem.collocation(6, generator)
+    objective = Objective("gradient", ansatz, theta, x)
+    rows = objective.rows(theta).view(2, 3, 6) / objective.weight
+    slopes = torch.autograd.functional.jacobian(lambda at: ansatz.residual(theta, at).sum(1), x)  # (equations, N, d)
+    assert torch.allclose(rows[:, 0], ansatz.residual(theta, x), rtol=0, atol=1e-14)
+    assert torch.allclose(rows[:, 1:], GRADIENT_WEIGHT * slopes.transpose(1, 2), rtol=0.02, atol=1e-3)
+
+
+def test_a_loss_by_amplitude_divides_by_the_slopes_of_the_fields() -> None:
+    problem = Registry.load().get("problems", "burgers").load()()
+    generator = torch.Generator().manual_seed(2)
+    ansatz = Ansatz(problem, (4, 3))
+    theta, x = ansatz.initial(generator, "cpu"), problem.collocation(6, generator).requires_grad_()
+    (slope,) = torch.autograd.grad(ansatz.values(theta, x)["W"].sum(), x)
+    x = x.detach()
+    rows = Objective("amplitude", ansatz, theta, x).rows(theta)
+    expected = ansatz.residual(theta, x)[0] / (1 + slope[:, 0].square()).sqrt() / 6**0.5
+    assert torch.allclose(rows, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["ccf", "ipm"])
+def test_networks_start_from_a_stored_profile_when_asked_to(name: str) -> None:
+    problem = Registry.load().get("problems", name).load()(order=1)
+    solver = GaussNewton(GaussNewtonConfig(hidden="10x10", points=600, warm_start="reference"))
+    assert solver.supports(problem) is None
+    state = solver.init(problem, 0, "cpu")
+    x, known = problem.collocation(100, torch.Generator().manual_seed(5)), problem.reference()
+    assert solver.profile(problem, state).lam == known.lam
+    for field, values in solver.profile(problem, state).fields(x).items():
+        assert (values - known.fields(x)[field]).abs().max().item() < 5e-3
+    neighbour = GaussNewton(GaussNewtonConfig(hidden="10x10", points=600, warm_start="neighbour"))
+    assert neighbour.profile(problem, neighbour.init(problem, 0, "cpu")).lam == problem.bracket.guess
+    assert "no such stored profile" in neighbour.supports(problem.at_order(0))

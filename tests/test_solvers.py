@@ -23,13 +23,17 @@ from usd_solvers.adam import Adam, AdamConfig
 from usd_solvers.gauss_newton import LINEAR_SOLVERS, GaussNewton, GaussNewtonConfig
 from usd_solvers.least_squares.cholesky import BLOCK, Cholesky, lower_gram
 from usd_solvers.least_squares.damped import FLOOR
+from usd_solvers.least_squares.dogleg import dogleg
 from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
+from usd_solvers.least_squares.line_search import best_length
 from usd_solvers.least_squares.lsmr import LSMR
+from usd_solvers.least_squares.momentum import with_momentum
 from usd_solvers.least_squares.operator import Operator
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.least_squares.streamed import Streamed
+from usd_solvers.least_squares.trust import next_radius
 from usd_solvers.pinn.frequency import dominant_frequency
 
 SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
@@ -177,7 +181,8 @@ def test_damped_steps_judged_by_their_gain_end_where_scipy_does(solver) -> None:
         step = system.minimise(-r)
         change = system.times(step)
         reached = residual(b + step).square().sum()
-        accept, damping = judge(damping, r @ r, reached, -(2 * r + change) @ change)
+        accept, gain = judge(r @ r, reached, -(2 * r + change) @ change)
+        damping = damping.after(accept, gain)
         b = torch.where(accept, b + step, b)
     scipys = scipy.optimize.least_squares(
         lambda t: residual(torch.from_numpy(t)).numpy(),
@@ -192,41 +197,128 @@ def test_damped_steps_judged_by_their_gain_end_where_scipy_does(solver) -> None:
     assert (b / torch.from_numpy(scipys) - 1).abs().max().item() < 1e-10
 
 
-@pytest.mark.parametrize(
-    ("solver", "power", "damping"),
-    [
-        (Cholesky, 2, 1e-6),
-        (Kernel, 2, 1e-6),
-        (QR, 1, 1e-6),
-        (SemiNormal, 1, 1e-6),
-        (QR, 1, 1e-12),
-        (SemiNormal, 1, 1e-12),
-        (QR, 1, 1e-20),
-        (QR, 1, 1e-26),
-    ],
-)
-def test_on_a_hilbert_matrix_a_step_loses_what_theory_says_against_mpmath(solver, power: int, damping: float) -> None:
-    """Of 12 columns the condition is 1e16; that of the stacked matrix is about 1/√μ. Errors: c κ^power ε, relative."""
-    rows, columns = 20, 12
-    jacobian = torch.tensor([[1 / (i + j + 1) for j in range(columns)] for i in range(rows)], dtype=F64)
-    b = jacobian.sum(1) + 1e-3 * torch.cos(torch.arange(rows, dtype=F64))
-    d = solver(jacobian.clone(), torch.tensor(damping, dtype=F64)).minimise(b)
-    with mpmath.workdps(80):
-        exact = mpmath.matrix(jacobian.tolist())
+HILBERT_ROWS, HILBERT_COLUMNS = 20, 12
+"""Of 12 columns the condition is 1e16; that of the stacked matrix is about 1/√μ."""
+
+FORMED = [
+    (Cholesky, 2, 1e-6),
+    (Kernel, 2, 1e-6),
+    (QR, 1, 1e-6),
+    (SemiNormal, 1, 1e-6),
+    (QR, 1, 1e-12),
+    (SemiNormal, 1, 1e-12),
+    (QR, 1, 1e-20),
+    (QR, 1, 1e-26),
+]
+MATRIX_FREE = [
+    (lambda jacobian, mu: Streamed(as_operator(jacobian), mu), 2, 1e-6),
+    (lambda jacobian, mu: LSMR(as_operator(jacobian), mu, 60), 1, 1e-6),
+]
+
+
+class Exact:
+    """Minimisers on the Hilbert matrix in 80 digits; steps in the scaled parameters y = D d."""
+
+    def __init__(self, damping: float) -> None:
+        rows, columns = HILBERT_ROWS, HILBERT_COLUMNS
+        self.jacobian = torch.tensor([[1 / (i + j + 1) for j in range(columns)] for i in range(rows)], dtype=F64)
+        exact = mpmath.matrix(self.jacobian.tolist())
         square = [sum(exact[i, j] ** 2 for i in range(rows)) for j in range(columns)]
-        scale = [mpmath.sqrt(max(value, FLOOR * max(square))) for value in square]
-        scaled = mpmath.matrix(rows, columns)
+        self.scale = [mpmath.sqrt(max(value, FLOOR * max(square))) for value in square]
+        self.scaled = mpmath.matrix(rows, columns)
         for i in range(rows):
             for j in range(columns):
-                scaled[i, j] = exact[i, j] / scale[j]
-        gram = scaled.T * scaled + mpmath.mpf(damping) * mpmath.eye(columns)
-        y = mpmath.lu_solve(gram, scaled.T * mpmath.matrix(b.tolist()))
-        truth = torch.tensor([float(y[j] / scale[j]) for j in range(columns)], dtype=F64)
-        norm = [float(scale[j]) for j in range(columns)]
-    weight = torch.tensor(norm, dtype=F64)
-    error = ((d - truth) * weight).norm() / (truth * weight).norm()
+                self.scaled[i, j] = exact[i, j] / self.scale[j]
+        self.gram = self.scaled.T * self.scaled + mpmath.mpf(damping) * mpmath.eye(columns)
+
+    def damped(self, b: mpmath.matrix) -> mpmath.matrix:
+        return mpmath.lu_solve(self.gram, self.scaled.T * b)
+
+    def with_momentum(self, b: mpmath.matrix, kept: mpmath.matrix) -> mpmath.matrix:
+        return kept + self.damped(b - self.scaled * kept)
+
+    def dogleg(self, b: mpmath.matrix, radius: float) -> mpmath.matrix:
+        downhill = self.scaled.T * b
+        along = self.scaled * downhill
+        cauchy = downhill * (dot(downhill, downhill) / dot(along, along))
+        newton = self.damped(b)
+        if mpmath.norm(newton) <= radius:
+            return newton
+        if mpmath.norm(cauchy) >= radius:
+            return downhill * (radius / mpmath.norm(downhill))
+        t = mpmath.findroot(lambda t: mpmath.norm(cauchy + t * (newton - cauchy)) - radius, (0, 1), solver="anderson")
+        return cauchy + t * (newton - cauchy)
+
+    def error(self, d: torch.Tensor, y: mpmath.matrix) -> float:
+        """‖D (d − truth)‖ relative to the truth."""
+        found = mpmath.matrix([mpmath.mpf(value) * scale for value, scale in zip(d.tolist(), self.scale, strict=True)])
+        return float(mpmath.norm(found - y) / mpmath.norm(y))
+
+
+def dot(a: mpmath.matrix, b: mpmath.matrix) -> mpmath.mpf:
+    return (a.T * b)[0]
+
+
+@pytest.mark.parametrize(("solver", "power", "damping"), FORMED + MATRIX_FREE)
+@pytest.mark.parametrize("direction", ["damped", "momentum", "dogleg within", "dogleg bent", "dogleg downhill"])
+def test_on_a_hilbert_matrix_a_step_loses_what_theory_says_against_mpmath(solver, power, damping, direction) -> None:
+    """Errors: c κ^power ε, relative; the kernel form of the dogleg heads for the same minimiser."""
+    b = torch.cos(torch.arange(HILBERT_ROWS, dtype=F64)) * 1e-3
+    with mpmath.workdps(80):
+        exact = Exact(damping)
+        b = b + exact.jacobian.sum(1)
+        right = mpmath.matrix(b.tolist())
+        system = solver(exact.jacobian.clone(), torch.tensor(damping, dtype=F64))
+        if direction == "momentum":
+            before = torch.linspace(-1, 1, HILBERT_COLUMNS, dtype=F64)
+            d = with_momentum(system, b, before, 0.9)
+            kept = mpmath.matrix([mpmath.mpf(0.9 * v) * s for v, s in zip(before.tolist(), exact.scale, strict=True)])
+            truth = exact.with_momentum(right, kept)
+        elif direction == "damped":
+            d, truth = system.minimise(b), exact.damped(right)
+        else:
+            size = float(mpmath.norm(exact.damped(right)))
+            radius = size * {"dogleg within": 1.01, "dogleg bent": 0.99, "dogleg downhill": 1e-3}[direction]
+            d = dogleg(system, b, torch.tensor(radius, dtype=F64))
+            truth = exact.dogleg(right, radius)
+        error = exact.error(d, truth)
     condition = min(4 / math.sqrt(damping), 1e17)
-    assert error.item() <= 30 * condition**power * EPS
+    assert error <= 30 * condition**power * EPS
+
+
+@given(seed=st.integers(0, 1000), exponent=st.floats(-3, 3))
+def test_a_dogleg_stays_in_its_region_and_descends(seed: int, exponent: float) -> None:
+    jacobian, b = random_system(seed)
+    system = QR(jacobian.clone(), torch.tensor(1e-20, dtype=F64))
+    radius = torch.tensor(10.0**exponent, dtype=F64)
+    d = dogleg(system, b, radius)
+    assert system.length(d).item() <= 10.0**exponent * (1 + 1e-9)
+    assert (jacobian @ d - b).norm() < b.norm()
+
+
+def test_momentum_keeps_what_the_rows_say_nothing_about() -> None:
+    jacobian, b = random_system(5)
+    jacobian[:, 2:] = 0
+    before = torch.arange(8, dtype=F64)
+    d = with_momentum(QR(jacobian, torch.tensor(1e-12, dtype=F64)), b, before, 0.5)
+    assert torch.equal(d[2:], 0.5 * before[2:])
+
+
+@pytest.mark.parametrize(
+    ("gain", "length", "expected"),
+    [(0.1, 2.0, 0.5), (math.nan, 2.0, 0.5), (-3.0, 0.4, 0.1), (0.5, 2.0, 2.0), (0.9, 2.0, 6.0), (0.9, 0.1, 2.0)],
+)
+def test_the_trusted_radius_follows_the_gain(gain: float, length: float, expected: float) -> None:
+    radius, length, gain = (torch.tensor(value, dtype=F64) for value in (2.0, length, gain))
+    assert next_radius(radius, length, gain).item() == pytest.approx(expected)
+
+
+def test_the_best_length_is_that_of_the_least_finite_loss() -> None:
+    like = torch.zeros((), dtype=F64)
+    length, loss = best_length(lambda t: torch.where(t > 0.6, torch.nan, (t - 0.2) ** 2), like)
+    assert (length.item(), loss.item()) == (0.25, pytest.approx(0.0025))
+    length, loss = best_length(lambda t: t * math.nan, like)
+    assert (length.item(), loss.item()) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +337,8 @@ def test_on_a_hilbert_matrix_a_step_loses_what_theory_says_against_mpmath(solver
 def test_the_gain_ratio_test_follows_nielsen(decrease, predicted, accepted, factor) -> None:
     damping = Damping(torch.tensor(1e-3, dtype=F64), torch.tensor(4.0, dtype=F64))
     loss, reached, expected = (torch.tensor(value, dtype=F64) for value in (10.0, 10.0 - decrease, predicted))
-    accept, after = judge(damping, loss, reached, expected)
+    accept, gain = judge(loss, reached, expected)
+    after = damping.after(accept, gain)
     assert bool(accept) is accepted
     assert after.value.item() == pytest.approx(1e-3 * factor)
     assert after.raise_by.item() == (2.0 if accepted else 8.0)
@@ -293,8 +386,8 @@ def test_lam_strategies_say_when_it_moves_and_how_far(strategy: str, first: floa
     problem = Registry.load().get("problems", "toy_ipm").load()()
     solver = GaussNewton(GaussNewtonConfig(hidden="5x4", points=60, lam=strategy))
     formed = torch.zeros((), dtype=torch.bool)
-    assert float(solver.lam_moves(problem, formed)) == first
-    assert float(solver.lam_moves(problem, ~formed)) == (0.0 if strategy == "fixed" else 1.0)
+    assert float(solver.lam_moves(problem, formed, 0)) == first
+    assert float(solver.lam_moves(problem, ~formed, 0)) == (0.0 if strategy == "fixed" else 1.0)
     theta = torch.tensor([0.3, 99.0], dtype=torch.float64)
     assert float(solver.confine(problem, theta.clone(), formed)[-1]) == (
         99.0 if strategy in ("fixed", "free") else problem.bracket.high

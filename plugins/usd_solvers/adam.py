@@ -54,7 +54,7 @@ class Adam(NetworkSolver):
         loss.backward()  # type: ignore[no-untyped-call]
         assert theta.grad is not None
         formed = state.formed | (loss.detach().sqrt() < self.config.release)
-        theta.grad[-1] *= self.lam_moves(problem, formed)
+        theta.grad[-1] *= self.lam_moves(problem, formed, state.iteration)
 
         optimiser = torch.optim.Adam([theta], lr=self.config.learning_rate)
         optimiser.state[theta] = {

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from usd_bench.problem import Problem
 from usd_bench.solver import SolverConfig, State
 from usd_solvers.least_squares.cholesky import Cholesky
 from usd_solvers.least_squares.damped import DampedLeastSquares, DampedProblem
+from usd_solvers.least_squares.dogleg import dogleg
 from usd_solvers.least_squares.gain import Damping, judge
 from usd_solvers.least_squares.kernel import Kernel
+from usd_solvers.least_squares.line_search import HALVINGS, best_length
 from usd_solvers.least_squares.lsmr import LSMR
+from usd_solvers.least_squares.momentum import with_momentum
 from usd_solvers.least_squares.operator import Operator
 from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.least_squares.streamed import Streamed
+from usd_solvers.least_squares.trust import next_radius
 from usd_solvers.pinn.ansatz import Ansatz
+from usd_solvers.pinn.objective import Loss, Objective
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 
 PROBE = 0.1
@@ -29,6 +33,9 @@ PROBE = 0.1
 
 SLIGHT = 1e-20
 """Damping at which a later stage begins: random features are nearly dependent, and the step must stay finite only."""
+
+NEARLY = 1e-12
+"""Damping of the Gauss-Newton step that the dogleg heads for: as little as normal equations bear."""
 
 TRUSTED = 0.75
 """Largest ratio of the correction (half the acceleration) to the velocity, in scaled length, that is believed."""
@@ -62,19 +69,42 @@ class GaussNewtonConfig(NetworkConfig):
     )
     chunk: int = Field(512, ge=1, description="points per block of the Jacobian's rows for streamed and lsmr")
     lsmr_iterations: int = Field(200, ge=1, description="products with the Jacobian and its transpose per solve")
+    direction: Literal["damped", "dogleg", "momentum"] = Field(
+        "damped",
+        description="damped: Levenberg-Marquardt; dogleg: in a trust region; momentum: damped towards a part of the "
+        "step before, as in SPRING",
+    )
+    radius: float = Field(1.0, gt=0, description="initial trust region, in what its parameters change of the rows")
+    momentum: float = Field(0.9, ge=0, lt=1, description="the part of the step before")
+    line_search: bool = Field(False, description="the best of nine lengths along each step, from 1 down to 1/256")
+    loss: Loss = Field(
+        "residual",
+        description="residual; amplitude: each point divided by the fields' amplitude; gradient: with the residual's",
+    )
     damping: float = Field(1e-2, gt=0, description="initial damping, relative to the scaled Gram matrix")
     acceleration: bool = Field(True, description="second-order correction along the step")
     stages: int = Field(1, ge=1, le=6, description="1, and how often wide random networks correct the sum so far")
     stage_iterations: int = Field(200, ge=1, description="iterations of the first stage, if others follow")
     wide: int = Field(600, ge=2, description="neurons of a field's network in later stages")
 
+    @model_validator(mode="after")
+    def _rows_in_memory(self) -> Self:
+        if self.loss != "residual" and self.linear_solver in MATRIX_FREE:
+            raise ValueError(
+                f"loss={self.loss} combines rows of the Jacobian, which linear_solver={self.linear_solver} never "
+                "holds; choose another of the two"
+            )
+        return self
+
 
 @dataclass(kw_only=True)
 class GaussNewtonState(NetworkState):
-    """The network state and the damping with its raising factor (0-d)."""
+    """The network state, the damping with its raising factor, the trusted radius (0-d), and the step before (P,)."""
 
     damping: Tensor
     raise_by: Tensor
+    radius: Tensor
+    before: Tensor
 
 
 class GaussNewton(NetworkSolver):
@@ -98,7 +128,13 @@ class GaussNewton(NetworkSolver):
     def begin(self, **common: Any) -> GaussNewtonState:
         theta: Tensor = common["theta"]
         damping = SLIGHT if len(common["earlier"]) else self.config.damping
-        return GaussNewtonState(damping=theta.new_tensor(damping), raise_by=theta.new_tensor(2.0), **common)
+        return GaussNewtonState(
+            damping=theta.new_tensor(damping),
+            raise_by=theta.new_tensor(2.0),
+            radius=theta.new_tensor(self.config.radius),
+            before=torch.zeros_like(theta),
+            **common,
+        )
 
     @property
     def wide(self) -> int:
@@ -110,54 +146,75 @@ class GaussNewton(NetworkSolver):
         ansatz, theta = self.ansatz(problem, state), state.theta
         x, rng = self.fresh_points(problem, state)
 
+        objective = Objective(self.config.loss, ansatz, theta, x)
         jacobian: Tensor | Operator
         if self.config.linear_solver in MATRIX_FREE:
-            r, jacobian = ansatz.operator(theta, x, self.config.chunk)
+            r, jacobian = objective.operator(theta, self.config.chunk)
         else:
-            r, jacobian = ansatz.linearise(theta, x)
-        weight = 1 / math.sqrt(len(r))  # sums of squares become means
-        r = r * weight
+            r, jacobian = objective.linearise(theta)
         loss = r @ r
         formed = state.formed | (loss.sqrt() < self.config.release)
-        moves = self.lam_moves(problem, formed)
-        factors = torch.full_like(theta, weight)
+        moves = self.lam_moves(problem, formed, state.iteration)
+        factors = torch.full_like(theta, objective.weight)
         factors[-1] *= moves
         system = self._system(jacobian, factors, state)
-        velocity = system.minimise(-r)
+        velocity = self._direction(system, -r, state)
         velocity[-1] *= moves  # rounding over a tiny damping: by QR it is not quite zero
-        step = velocity
         change = system.times(velocity)
-        accelerated = self.config.acceleration and not state.stage
+
+        def loss_at(parameters: Tensor) -> Tensor:
+            return objective.rows(self.confine(problem, parameters, formed, state.stage)).square().sum()
+
+        step = velocity
+        accelerated = self.config.acceleration and self.config.direction == "damped" and not state.stage
         if accelerated:
-            ahead = ansatz.residual(theta + PROBE * velocity, x).flatten() * weight
+            ahead = objective.rows(theta + PROBE * velocity)
             curvature = 2 / PROBE * ((ahead - r) / PROBE - change)
             bend = system.minimise(-0.5 * curvature)
             bend[-1] *= moves
             believed = system.length(bend) <= TRUSTED * system.length(velocity)
             step = velocity + torch.where(believed, bend, 0.0)
+        if self.config.line_search:
+            length, reached = best_length(lambda length: loss_at(theta + length * step), theta)
+            step, change = length * step, length * change
+        else:
+            reached = loss_at(theta + step)
 
-        candidate = self.confine(problem, theta + step, formed, state.stage)
-        reached = (ansatz.residual(candidate, x) * weight).square().sum()
-        accept, damping = judge(Damping(state.damping, state.raise_by), loss, reached, -(2 * r + change) @ change)
+        accept, gain = judge(loss, reached, -(2 * r + change) @ change)
+        damping = Damping(state.damping, state.raise_by).after(accept, gain)
+        taken = torch.where(accept, step, 0.0)
         work = state.counters
         return replace(
             state,
             iteration=state.iteration + 1,
-            theta=torch.where(accept, candidate, theta),
+            theta=self.confine(problem, theta + taken, formed, state.stage),
             points=x,
             rng=rng,
             formed=formed,
             damping=damping.value,
             raise_by=damping.raise_by,
+            radius=next_radius(state.radius, system.length(step), gain),
+            before=taken,
             counters=replace(
                 work,
-                residual=work.residual + 1 + accelerated,
+                residual=work.residual + (HALVINGS + 1 if self.config.line_search else 1) + accelerated,
                 jacobian=work.jacobian + 1,
                 jvp=work.jvp + system.jvp,
                 vjp=work.vjp + system.vjp,
                 linear_solve=work.linear_solve + 1 + accelerated,
             ),
         )
+
+    def _bent(self, state: GaussNewtonState) -> bool:
+        """Whether steps are doglegs: later stages are linear and want none."""
+        return self.config.direction == "dogleg" and not state.stage
+
+    def _direction(self, system: DampedProblem, b: Tensor, state: GaussNewtonState) -> Tensor:
+        if self._bent(state):
+            return dogleg(system, b, state.radius)
+        if self.config.direction == "momentum" and not state.stage:
+            return with_momentum(system, b, state.before, self.config.momentum)
+        return system.minimise(b)
 
     def finished(self, state: GaussNewtonState) -> bool:
         return state.stage > 0 and state.stage + 1 == self.config.stages and state.iteration >= self._end(state)
@@ -190,12 +247,13 @@ class GaussNewton(NetworkSolver):
 
     def _system(self, jacobian: Tensor | Operator, factors: Tensor, state: GaussNewtonState) -> DampedProblem:
         """The damped problem whose Jacobian is the given one with its columns multiplied by ``factors``."""
+        damping = torch.full_like(state.damping, NEARLY) if self._bent(state) else state.damping
         if isinstance(jacobian, Operator):
             scaled = jacobian.with_columns(factors)
             if self.config.linear_solver == "lsmr":
-                return LSMR(scaled, state.damping, self.config.lsmr_iterations)
-            return Streamed(scaled, state.damping)
-        return self._linear_solver(jacobian, state.stage)(jacobian.mul_(factors), state.damping)
+                return LSMR(scaled, damping, self.config.lsmr_iterations)
+            return Streamed(scaled, damping)
+        return self._linear_solver(jacobian, state.stage)(jacobian.mul_(factors), damping)
 
     def _linear_solver(self, jacobian: Tensor, stage: int) -> type[DampedLeastSquares]:
         if self.config.linear_solver != "auto":

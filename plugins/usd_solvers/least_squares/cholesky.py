@@ -23,7 +23,7 @@ class Cholesky(DampedLeastSquares):
         self._factor, _ = torch.linalg.cholesky_ex(gram)
 
     def _minimise(self, b: Tensor) -> Tensor:
-        y: Tensor = torch.cholesky_solve((self._scaled.T @ b)[:, None], self._factor)[:, 0]
+        y: Tensor = torch.cholesky_solve(self.transposed(b)[:, None], self._factor)[:, 0]
         return y
 
 

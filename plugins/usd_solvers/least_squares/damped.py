@@ -28,7 +28,8 @@ def inverse_scale(square: Tensor) -> Tensor:
 class DampedProblem(ABC):
     """What a Gauss-Newton step asks of the problem, whatever form the Jacobian has."""
 
-    _inverse_scale: Tensor
+    inverse_scale: Tensor
+    """1/D (P,)."""
     jvp = 0
     """Products with the Jacobian that took a pass of their own."""
     vjp = 0
@@ -42,9 +43,13 @@ class DampedProblem(ABC):
     def times(self, d: Tensor) -> Tensor:
         """J d (N,)."""
 
+    @abstractmethod
+    def transposed(self, b: Tensor) -> Tensor:
+        """D⁻¹Jᵀ b (P,)."""
+
     def length(self, d: Tensor) -> Tensor:
         """‖D d‖: the length of a step in units of what each parameter changes."""
-        length: Tensor = torch.linalg.vector_norm(d / self._inverse_scale)
+        length: Tensor = torch.linalg.vector_norm(d / self.inverse_scale)
         return length
 
 
@@ -57,17 +62,21 @@ class DampedLeastSquares(DampedProblem):
     """
 
     def __init__(self, jacobian: Tensor, damping: Tensor) -> None:
-        self._inverse_scale = inverse_scale(torch.linalg.vector_norm(jacobian, dim=0).square())
-        self._scaled = jacobian.mul_(self._inverse_scale)
+        self.inverse_scale = inverse_scale(torch.linalg.vector_norm(jacobian, dim=0).square())
+        self._scaled = jacobian.mul_(self.inverse_scale)
         self._damping = damping
         self._factorise()
 
     def minimise(self, b: Tensor) -> Tensor:
-        d: Tensor = self._inverse_scale * self._minimise(b)
+        d: Tensor = self.inverse_scale * self._minimise(b)
         return d
 
     def times(self, d: Tensor) -> Tensor:
-        product: Tensor = self._scaled @ (d / self._inverse_scale)
+        product: Tensor = self._scaled @ (d / self.inverse_scale)
+        return product
+
+    def transposed(self, b: Tensor) -> Tensor:
+        product: Tensor = self._scaled.T @ b
         return product
 
     @abstractmethod

@@ -23,18 +23,18 @@ class LSMR(OperatorLeastSquares):
         super().__init__(jacobian)
         self._iterations = iterations
         self._root = damping.sqrt()
-        self._inverse_scale = inverse_scale(sum_of(block.square_().sum(0) for block in jacobian.blocks()))
+        self.inverse_scale = inverse_scale(sum_of(block.square_().sum(0) for block in jacobian.blocks()))
 
     def minimise(self, b: Tensor) -> Tensor:
         """Near the minimiser d (P,) for b (N,), the nearer the more iterations."""
         u, beta = _unit(b)
-        v, alpha = _unit(self._transposed(u))
+        v, alpha = _unit(self.transposed(u))
         one = torch.ones_like(beta)
         alphabar, zetabar, rho, rhobar, cbar, sbar = alpha, alpha * beta, one, one, one, torch.zeros_like(one)
         h, hbar, y = v, torch.zeros_like(v), torch.zeros_like(v)
         for _ in range(self._iterations):
-            u, beta = _unit(self.times(self._inverse_scale * v) - alpha * u)
-            v, alpha = _unit(self._transposed(u) - beta * v)
+            u, beta = _unit(self.times(self.inverse_scale * v) - alpha * u)
+            v, alpha = _unit(self.transposed(u) - beta * v)
             alphahat = torch.hypot(alphabar, self._root)
             rho_before, rho = rho, torch.hypot(alphahat, beta)
             c, s = alphahat / (rho + TINY), beta / (rho + TINY)
@@ -46,7 +46,7 @@ class LSMR(OperatorLeastSquares):
             hbar = h - thetabar * rho / (rho_before * rhobar_before + TINY) * hbar
             y = y + zeta / (rho * rhobar + TINY) * hbar
             h = v - theta / (rho + TINY) * h
-        return self._inverse_scale * y
+        return self.inverse_scale * y
 
 
 def _unit(vector: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,10 +37,9 @@ class OperatorLeastSquares(DampedProblem):
         self.jvp += 1
         return self._jacobian.times(d)
 
-    def _transposed(self, b: Tensor) -> Tensor:
-        """D⁻¹Jᵀ b (P,)."""
+    def transposed(self, b: Tensor) -> Tensor:
         self.vjp += 1
-        return self._inverse_scale * self._jacobian.transposed(b)
+        return self.inverse_scale * self._jacobian.transposed(b)
 
 
 def sum_of(parts: Iterable[Tensor]) -> Tensor:

@@ -18,7 +18,7 @@ class SemiNormal(DampedLeastSquares):
         self._r = torch.linalg.qr(self._stacked(), mode="r")[1]
 
     def _minimise(self, b: Tensor) -> Tensor:
-        y = self._solve(self._scaled.T @ b)
+        y = self._solve(self.transposed(b))
         left = self._scaled.T @ (b - self._scaled @ y) - self._damping * y
         return y + self._solve(left)
 

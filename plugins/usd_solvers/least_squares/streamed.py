@@ -16,11 +16,11 @@ class Streamed(OperatorLeastSquares):
     def __init__(self, jacobian: Operator, damping: Tensor) -> None:
         super().__init__(jacobian)
         gram = sum_of(lower_gram(block) for block in jacobian.blocks())
-        self._inverse_scale = inverse_scale(gram.diagonal())
-        gram *= self._inverse_scale * self._inverse_scale[:, None]
+        self.inverse_scale = inverse_scale(gram.diagonal())
+        gram *= self.inverse_scale * self.inverse_scale[:, None]
         gram.diagonal().add_(damping)
         self._factor, _ = torch.linalg.cholesky_ex(gram)
 
     def minimise(self, b: Tensor) -> Tensor:
-        d: Tensor = self._inverse_scale * torch.cholesky_solve(self._transposed(b)[:, None], self._factor)[:, 0]
+        d: Tensor = self.inverse_scale * torch.cholesky_solve(self.transposed(b)[:, None], self._factor)[:, 0]
         return d

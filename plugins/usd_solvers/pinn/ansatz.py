@@ -20,10 +20,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from usd_bench.collocation.piecewise import PiecewiseProfile
 from usd_bench.jets import Channels, Jet, slope, take
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_solvers.least_squares.operator import Operator
+from usd_solvers.pinn.fit import fitted, raw_functions
 from usd_solvers.pinn.frequency import dominant_frequency
 from usd_solvers.pinn.network import Network, Trace
 from usd_solvers.pinn.shares import shares
@@ -98,6 +100,16 @@ class Ansatz:
         """Random networks, and λ at the problem's guess."""
         parts = [network.initial(generator) for network in self._networks.values()]
         return torch.cat([*parts, torch.tensor([self.problem.bracket.guess], dtype=torch.float64)]).to(device)
+
+    def fitted_to(self, profile: PiecewiseProfile, theta: Tensor, x: Tensor) -> Tensor:
+        """``theta`` with its networks fitted to the profile at ``x`` (N, d); λ stays. Of a first stage."""
+        features = self.problem.feature_jet(x, theta.new_tensor(profile.lam), self._value)[0]
+        target = raw_functions(self.problem, profile, x)
+        parts = [
+            fitted(network, self._local(theta, name), features, target[name])
+            for name, network in self._networks.items()
+        ]
+        return torch.cat([*parts, theta[-1:]])
 
     def next_stage(self, theta: Tensor, x: Tensor, residual: Tensor, wide: int, generator: torch.Generator) -> Tensor:
         """What a stage on top of this one adds to ``earlier``: amplitude and hidden layers suit the residual at ``x``
@@ -212,6 +224,13 @@ class Ansatz:
         slope_of_pin = slope(partial(self._pin_features, name), self.lam(theta))
         out -= seed[:, 0, :, None] * at_pin
         return by_lam - seed[:, 0] * (by_pin_features * slope_of_pin).sum()
+
+    def steepness(self, theta: Tensor, x: Tensor) -> Tensor:
+        """√(1 + |∇u|²) (N,) of all fields together, by the first derivatives that the equations read."""
+        lam = self.lam(theta)
+        u = vars(self._trial(self._added(self._networks_at(theta, lam, x).raw, lam, x), lam, x))
+        names = [f"{f.name}_{of}" for f in self.problem.fields for of in f.derivatives if of in self.problem.coords]
+        return torch.stack([torch.ones_like(x[:, 0]), *(u[name] for name in names)]).square().sum(0).sqrt()
 
     def values(self, theta: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Field values (N,) at ``x`` (N, d), differentiable in both."""

@@ -12,12 +12,17 @@ import torch
 from pydantic import BeforeValidator, Field, PlainSerializer
 from torch import Tensor
 
+from usd_bench.collocation.piecewise import PiecewiseProfile
+from usd_bench.collocation.reference import stored_profile
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
 from usd_solvers.pinn.ansatz import Ansatz, NetworkProfile
 from usd_solvers.pinn.panels import panel_points, panels_by, panels_of, panels_with, term_matrices
 from usd_solvers.pinn.shares import shares
+
+FUNNEL = 20
+"""Iterations from one move of λ to the next, for the strategy of that name."""
 
 CANDIDATES = 4
 """Random points of which one is chosen for a later stage."""
@@ -45,13 +50,19 @@ class NetworkConfig(SolverConfig):
     hidden: Widths | None = Field(None, description="layer widths of each field's network, as in 16x16")
     points: int | None = Field(None, ge=8, description="collocation points")
     resample: int = Field(5, ge=1, description="iterations between two draws of the points")
-    lam: Literal["auto", "fixed", "bounded", "free"] = Field(
+    lam: Literal["auto", "fixed", "bounded", "free", "funnel"] = Field(
         "auto",
         description="auto: until the profile has formed within the problem's bracket, at the guess where the problem "
-        "asks for that, then free; fixed: never; bounded: free within the bracket; free: from the first iteration",
+        "asks for that, then free; fixed: never; bounded: free within the bracket; free: from the first iteration; "
+        f"funnel: held for profiles to settle, moved in every {FUNNEL}th iteration, within the bracket",
     )
     lam_start: float | None = Field(
         None, gt=-1, description="λ to start from, or to hold  [default: the problem's guess]"
+    )
+    warm_start: Literal["none", "neighbour", "reference"] = Field(
+        "none",
+        description="networks that a run starts from: random; fitted to the stored profile one order below; "
+        "or to this order's own",
     )
     release: float = Field(3e-3, gt=0, description="rms scaled residual below which the profile has formed")
 
@@ -87,14 +98,30 @@ class NetworkSolver(Solver):
     def supports(self, problem: Problem) -> str | None:
         if len(problem.coords) > 1 and problem.nonlocal_terms:
             return "nonlocal terms in two dimensions; networks here have them in one"
+        if self.config.warm_start != "none" and self._known(problem) is None:
+            return f"warm_start={self.config.warm_start}, but there is no such stored profile"
         return None
+
+    def _known(self, problem: Problem) -> PiecewiseProfile | None:
+        """The stored profile that a warm start asks for, if there is one."""
+        if self.config.warm_start == "neighbour":
+            return stored_profile(problem.at_order(problem.order - 1)) if problem.order else None
+        return stored_profile(problem)
 
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
-        theta = Ansatz(problem, self.hidden(problem)).initial(generator, device)
+        ansatz = Ansatz(problem, self.hidden(problem))
+        theta = ansatz.initial(generator, "cpu")
+        points = self.first_points(problem, self.config.points or problem.recommended.points, generator)
+        if self.config.warm_start != "none":
+            known = self._known(problem)
+            assert known is not None  # by ``supports``
+            theta = ansatz.fitted_to(known, theta, points)
+            if self.config.warm_start == "reference":
+                theta[-1] = known.lam
         if self.config.lam_start is not None:
             theta[-1] = self.config.lam_start
-        points = self.first_points(problem, self.config.points or problem.recommended.points, generator).to(device)
+        theta, points = theta.to(device), points.to(device)
         state = self.begin(
             theta=theta,
             points=points,
@@ -167,9 +194,9 @@ class NetworkSolver(Solver):
         points = problem.collocation(len(state.points), generator)
         return points.to(state.points.device), generator.get_state()
 
-    def lam_moves(self, problem: Problem, formed: Tensor) -> Tensor:
-        """1.0 where λ may move, else 0.0 (0-d)."""
-        if self.config.lam == "fixed":
+    def lam_moves(self, problem: Problem, formed: Tensor, iteration: int) -> Tensor:
+        """1.0 where λ may move in this iteration, else 0.0 (0-d)."""
+        if self.config.lam == "fixed" or (self.config.lam == "funnel" and (iteration + 1) % FUNNEL):
             return torch.zeros_like(formed, dtype=torch.float64)
         if self.config.lam == "auto" and problem.bracket.hold:
             return formed.to(torch.float64)
@@ -177,8 +204,8 @@ class NetworkSolver(Solver):
 
     def confine(self, problem: Problem, theta: Tensor, formed: Tensor, stage: int = 0) -> Tensor:
         """``theta`` with λ, which it ends with in the first stage, where the strategy allows it to be. In place."""
-        if self.config.lam in ("auto", "bounded") and not stage:
+        if self.config.lam in ("auto", "bounded", "funnel") and not stage:
             bracket = problem.bracket
             inside = theta[-1].clamp(bracket.low, bracket.high)
-            theta[-1] = inside if self.config.lam == "bounded" else torch.where(formed, theta[-1], inside)
+            theta[-1] = torch.where(formed, theta[-1], inside) if self.config.lam == "auto" else inside
         return theta
