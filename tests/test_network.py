@@ -205,7 +205,7 @@ def test_a_gradient_row_is_the_slope_of_the_residual() -> None:
     generator = torch.Generator().manual_seed(2)
     ansatz = Ansatz(problem, (4, 3))
     theta = ansatz.initial(generator, "cpu")
-    x = problem.collocation(6, generator)
+    x = torch.cartesian_prod(*(torch.tensor(at, dtype=torch.float64) for at in ([-1.0, 0.5, 3.0], [0.2, 0.9])))
     objective = Objective("gradient", ansatz, theta, x)
     rows = objective.rows(theta).view(2, 3, 6) / objective.weight
     slopes = torch.autograd.functional.jacobian(lambda at: ansatz.residual(theta, at).sum(1), x)  # (equations, N, d)

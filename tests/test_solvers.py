@@ -12,6 +12,7 @@ import scipy.optimize
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from usd_bench.errors import CheckpointError
 from usd_bench.metrics import COND_MAX, RES_MAX, measure
@@ -35,6 +36,8 @@ from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.least_squares.streamed import Streamed
 from usd_solvers.least_squares.trust import next_radius
 from usd_solvers.pinn.frequency import dominant_frequency
+from usd_solvers.pinn.shares import drawn
+from usd_solvers.pinn.solver import FUNNEL
 
 SOLVERS = [entry.name for entry in Registry.load().of("solvers")]
 F64 = torch.float64
@@ -380,14 +383,15 @@ def test_lambda_is_held_where_the_problem_asks_for_it() -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "first", "inside"),
-    [("auto", 0.0, True), ("fixed", 0.0, True), ("bounded", 1.0, True), ("free", 1.0, False)],
+    [("auto", 0.0, True), ("fixed", 0.0, True), ("bounded", 1.0, True), ("free", 1.0, False), ("funnel", 0.0, True)],
 )
 def test_lam_strategies_say_when_it_moves_and_how_far(strategy: str, first: float, inside: bool) -> None:
     problem = Registry.load().get("problems", "toy_ipm").load()()
     solver = GaussNewton(GaussNewtonConfig(hidden="5x4", points=60, lam=strategy))
     formed = torch.zeros((), dtype=torch.bool)
     assert float(solver.lam_moves(problem, formed, 0)) == first
-    assert float(solver.lam_moves(problem, ~formed, 0)) == (0.0 if strategy == "fixed" else 1.0)
+    assert float(solver.lam_moves(problem, ~formed, 0)) == (0.0 if strategy in ("fixed", "funnel") else 1.0)
+    assert float(solver.lam_moves(problem, formed, FUNNEL - 1)) == (1.0 if strategy == "funnel" else first)
     theta = torch.tensor([0.3, 99.0], dtype=torch.float64)
     assert float(solver.confine(problem, theta.clone(), formed)[-1]) == (
         99.0 if strategy in ("fixed", "free") else problem.bracket.high
@@ -475,6 +479,47 @@ def test_the_dominant_frequency_is_that_of_a_wave_between_scattered_points() -> 
     z = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=F64) * 2 - 1
     wave = torch.sin(17 * z[:, 0] + 0.3) + 0.2 * torch.sin(5 * z[:, 1])
     assert dominant_frequency(z, wave[None]) == pytest.approx(17, abs=1)
+
+
+def test_points_are_drawn_in_proportion_to_their_shares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    share = torch.tensor([1.0, 2.0, 4.0, 0.0], dtype=F64)
+    counts = torch.zeros(4)
+    for _ in range(4000):
+        counts[drawn(share, 1, generator)] += 1
+    assert counts[3] == 0
+    assert torch.allclose(counts[:3] / 4000, share[:3].float() / 7, atol=0.03)
+    assert sorted(drawn(share, 3, generator).tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"direction": "dogleg"},
+        {"direction": "momentum"},
+        {"line_search": True},
+        {"direction": "momentum", "line_search": True, "linear_solver": "kernel", "points": 60},
+        {"loss": "amplitude"},
+        {"loss": "gradient"},
+        {"sampling": "adaptive"},
+        {"lam": "funnel"},
+    ],
+    ids=str,
+)
+def test_every_variant_descends_on_burgers(setting: dict) -> None:
+    problem, solver = Burgers(), GaussNewton(GaussNewtonConfig(**{"hidden": "8x8", "points": 200} | setting))
+    state = solver.init(problem, 0, "cpu")
+    residuals = []
+    for i in range(61):
+        if i % 60 == 0:
+            residuals.append(RES_MAX.compute(measure(problem, solver.profile(problem, state))))
+        state = solver.step(problem, state)
+    assert residuals[1] < 1e-2 * residuals[0]
+
+
+def test_a_loss_that_combines_rows_is_refused_without_the_matrix() -> None:
+    with pytest.raises(ValidationError, match="never holds"):
+        GaussNewtonConfig(loss="gradient", linear_solver="lsmr")
 
 
 # -- states ----------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ def register_commands(register: Register) -> None:
         "list": "List problems, solvers, metrics, known answers, or the runs in a store.",
         "references": "Build or verify the reference profiles.",
         "spectrum": "Eigenvalues of the linearised dynamics about a run's profile: its unstable modes.",
+        "funnel": "Residual against λ of runs that held it: where a smooth profile is.",
         "show": "Show one run: its numbers, and a picture of its fields and convergence.",
         "data": "Generate sample data of a problem.",
         "env": "Print the environment that would be recorded with a run.",

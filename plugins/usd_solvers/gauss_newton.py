@@ -15,6 +15,7 @@ from usd_solvers.least_squares.cholesky import Cholesky
 from usd_solvers.least_squares.damped import DampedLeastSquares, DampedProblem
 from usd_solvers.least_squares.dogleg import dogleg
 from usd_solvers.least_squares.gain import Damping, judge
+from usd_solvers.least_squares.group import size, sum_over_rows
 from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.least_squares.line_search import HALVINGS, best_length
 from usd_solvers.least_squares.lsmr import LSMR
@@ -125,6 +126,17 @@ class GaussNewton(NetworkSolver):
     eval_every: ClassVar[int] = 10
     config: GaussNewtonConfig
 
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._buffer: Tensor | None = None
+
+    def supports(self, problem: Problem) -> str | None:
+        if size() > 1 and problem.nonlocal_terms:
+            return "nonlocal terms, whose rows depend on all points; they run in one process"
+        if size() > 1 and self.config.linear_solver in ("qr", "kernel"):
+            return f"linear_solver={self.config.linear_solver} runs in one process; semi_normal is as accurate"
+        return super().supports(problem)
+
     def begin(self, **common: Any) -> GaussNewtonState:
         theta: Tensor = common["theta"]
         damping = SLIGHT if len(common["earlier"]) else self.config.damping
@@ -135,6 +147,13 @@ class GaussNewton(NetworkSolver):
             before=torch.zeros_like(theta),
             **common,
         )
+
+    def _buffer_for(self, objective: Objective, theta: Tensor) -> Tensor:
+        """The memory of the last Jacobian, where it serves: fresh pages cost as much as what is written into them."""
+        buffer = self._buffer
+        if buffer is None or buffer.shape != objective.shape or buffer.device != theta.device:
+            self._buffer = buffer = theta.new_empty(objective.shape)
+        return buffer
 
     @property
     def wide(self) -> int:
@@ -151,8 +170,8 @@ class GaussNewton(NetworkSolver):
         if self.config.linear_solver in MATRIX_FREE:
             r, jacobian = objective.operator(theta, self.config.chunk)
         else:
-            r, jacobian = objective.linearise(theta)
-        loss = r @ r
+            r, jacobian = objective.linearise(theta, self._buffer_for(objective, theta))
+        loss = sum_over_rows(r @ r)
         formed = state.formed | (loss.sqrt() < self.config.release)
         moves = self.lam_moves(problem, formed, state.iteration)
         factors = torch.full_like(theta, objective.weight)
@@ -163,7 +182,8 @@ class GaussNewton(NetworkSolver):
         change = system.times(velocity)
 
         def loss_at(parameters: Tensor) -> Tensor:
-            return objective.rows(self.confine(problem, parameters, formed, state.stage)).square().sum()
+            rows = objective.rows(self.confine(problem, parameters, formed, state.stage))
+            return sum_over_rows(rows.square().sum())
 
         step = velocity
         accelerated = self.config.acceleration and self.config.direction == "damped" and not state.stage
@@ -180,7 +200,7 @@ class GaussNewton(NetworkSolver):
         else:
             reached = loss_at(theta + step)
 
-        accept, gain = judge(loss, reached, -(2 * r + change) @ change)
+        accept, gain = judge(loss, reached, sum_over_rows(-(2 * r + change) @ change))
         damping = Damping(state.damping, state.raise_by).after(accept, gain)
         taken = torch.where(accept, step, 0.0)
         work = state.counters
@@ -258,5 +278,7 @@ class GaussNewton(NetworkSolver):
     def _linear_solver(self, jacobian: Tensor, stage: int) -> type[DampedLeastSquares]:
         if self.config.linear_solver != "auto":
             return LINEAR_SOLVERS[self.config.linear_solver]
+        if size() > 1:
+            return SemiNormal if stage else Cholesky
         rows, parameters = jacobian.shape
         return Kernel if rows < parameters else QR if stage else Cholesky

@@ -16,6 +16,9 @@ from usd_bench.collocation.reference import stored_profile
 from usd_bench.problem import Condition, Problem, ProblemParameters, axis
 from usd_bench.profile import Profile
 
+FAR = 24.0
+"""The largest s of collocation points: beyond it every term of the far field is a power of r."""
+
 
 class QuarterPlane(Problem):
     """A problem in s = ln r and β = atan2(y2, y1) in [0, π/2]: wall at β = 0, symmetry axis at β = π/2."""
@@ -87,7 +90,7 @@ class QuarterPlane(Problem):
         seed = int(torch.randint(2**31, (1,), generator=generator))
         u = SobolEngine(2, scramble=True, seed=seed).draw(n, dtype=torch.float64)  # type: ignore[no-untyped-call]
         inside = u[: n // 2, 0].clamp(1e-6, 1 - 1e-6).logit() * 1.4
-        outside = -3 * torch.log1p(-u[n // 2 :, 0])
+        outside = FAR * u[n // 2 :, 0].square()
         beta = (1 - (math.pi * u[:, 1]).cos()) * (math.pi / 4)
         return torch.stack([torch.cat([inside, outside]), beta], 1)
 

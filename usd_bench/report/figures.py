@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from usd_bench.analysis.funnel import Funnel
 from usd_bench.analysis.spectrum import Spectrum
 from usd_bench.elements import lobatto
 from usd_bench.files import write_atomically
@@ -74,6 +75,30 @@ def spectrum_figure(path: Path, title: str, found: Spectrum) -> None:
                 modes.plot(s, values[:, :, 0].flatten(), label=f"{name}, μ = {found.eigenvalues[i].real:.4f}")
     if modes.lines:
         modes.legend(fontsize=8)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def funnel_figure(path: Path, title: str, found: Funnel, known: float | None) -> None:
+    """Write a PNG: residual against λ, with the tip and the known λ."""
+    from io import BytesIO
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(6, 4), layout="constrained")
+    panel.set(title=f"{title}: residual with λ held", xlabel="λ", ylabel="res_l2", yscale="log")
+    panel.plot(*zip(*found.points, strict=True), marker="o")
+    for value, name, style in ((found.tip, "tip", "--"), (known, "known λ", ":")):
+        if value is not None:
+            panel.axvline(value, color="0.4", linestyle=style, label=f"{name} {value:.6g}")
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend()
+    panel.grid(alpha=0.3)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

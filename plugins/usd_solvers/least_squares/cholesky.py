@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import DampedLeastSquares
+from usd_solvers.least_squares.group import sum_over_rows
 
 BLOCK = 256
 """Columns of a block row of the Gram matrix: smaller ones save more, larger ones multiply faster."""
@@ -17,7 +18,7 @@ class Cholesky(DampedLeastSquares):
     """
 
     def _factorise(self) -> None:
-        gram = lower_gram(self._scaled)
+        gram = sum_over_rows(lower_gram(self._scaled))
         gram.diagonal().add_(self._damping)
         # A matrix that is not positive definite leaves a useless factor: its step fails the gain-ratio test.
         self._factor, _ = torch.linalg.cholesky_ex(gram)

@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from usd_solvers.least_squares.group import sum_over_rows
+
 FLOOR = 1e-3
 """Smallest D² relative to the largest. Marquardt's scaling alone frees parameters that hardly matter, such as those
 of saturated neurons, until they do harm. Measured in docs/decisions/0003-a-floor-under-marquardts-scaling.md."""
@@ -62,7 +64,7 @@ class DampedLeastSquares(DampedProblem):
     """
 
     def __init__(self, jacobian: Tensor, damping: Tensor) -> None:
-        self.inverse_scale = inverse_scale(torch.linalg.vector_norm(jacobian, dim=0).square())
+        self.inverse_scale = inverse_scale(sum_over_rows(torch.linalg.vector_norm(jacobian, dim=0).square()))
         self._scaled = jacobian.mul_(self.inverse_scale)
         self._damping = damping
         self._factorise()
@@ -76,8 +78,7 @@ class DampedLeastSquares(DampedProblem):
         return product
 
     def transposed(self, b: Tensor) -> Tensor:
-        product: Tensor = self._scaled.T @ b
-        return product
+        return sum_over_rows(self._scaled.T @ b)
 
     @abstractmethod
     def _factorise(self) -> None: ...

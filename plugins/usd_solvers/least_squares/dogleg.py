@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import DampedProblem
+from usd_solvers.least_squares.group import sum_over_rows
 
 
 def dogleg(system: DampedProblem, b: Tensor, radius: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def dogleg(system: DampedProblem, b: Tensor, radius: Tensor) -> Tensor:
     """
     downhill = system.transposed(b)
     along = system.times(system.inverse_scale * downhill)
-    cauchy = downhill * (downhill @ downhill) / (along @ along)
+    cauchy = downhill * (downhill @ downhill) / sum_over_rows(along @ along)
     newton = system.minimise(b) / system.inverse_scale
     on = newton - cauchy
     # |cauchy + t on| = radius, the larger root, in the form that does not cancel where cauchy · on > 0

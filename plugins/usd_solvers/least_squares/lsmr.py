@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import inverse_scale
+from usd_solvers.least_squares.group import sum_over_rows
 from usd_solvers.least_squares.operator import Operator, OperatorLeastSquares, sum_of
 
 TINY = 1e-300
@@ -23,17 +24,18 @@ class LSMR(OperatorLeastSquares):
         super().__init__(jacobian)
         self._iterations = iterations
         self._root = damping.sqrt()
-        self.inverse_scale = inverse_scale(sum_of(block.square_().sum(0) for block in jacobian.blocks()))
+        squares = sum_of(block.square_().sum(0) for block in jacobian.blocks())
+        self.inverse_scale = inverse_scale(sum_over_rows(squares))
 
     def minimise(self, b: Tensor) -> Tensor:
         """Near the minimiser d (P,) for b (N,), the nearer the more iterations."""
-        u, beta = _unit(b)
+        u, beta = _unit_over_rows(b)
         v, alpha = _unit(self.transposed(u))
         one = torch.ones_like(beta)
         alphabar, zetabar, rho, rhobar, cbar, sbar = alpha, alpha * beta, one, one, one, torch.zeros_like(one)
         h, hbar, y = v, torch.zeros_like(v), torch.zeros_like(v)
         for _ in range(self._iterations):
-            u, beta = _unit(self.times(self.inverse_scale * v) - alpha * u)
+            u, beta = _unit_over_rows(self.times(self.inverse_scale * v) - alpha * u)
             v, alpha = _unit(self.transposed(u) - beta * v)
             alphahat = torch.hypot(alphabar, self._root)
             rho_before, rho = rho, torch.hypot(alphahat, beta)
@@ -47,6 +49,11 @@ class LSMR(OperatorLeastSquares):
             y = y + zeta / (rho * rhobar + TINY) * hbar
             h = v - theta / (rho + TINY) * h
         return self.inverse_scale * y
+
+
+def _unit_over_rows(vector: Tensor) -> tuple[Tensor, Tensor]:
+    size = sum_over_rows(vector @ vector).sqrt()
+    return vector / (size + TINY), size
 
 
 def _unit(vector: Tensor) -> tuple[Tensor, Tensor]:

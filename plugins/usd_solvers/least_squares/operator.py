@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import DampedProblem
+from usd_solvers.least_squares.group import sum_over_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class OperatorLeastSquares(DampedProblem):
 
     def transposed(self, b: Tensor) -> Tensor:
         self.vjp += 1
-        return self.inverse_scale * self._jacobian.transposed(b)
+        return self.inverse_scale * sum_over_rows(self._jacobian.transposed(b))
 
 
 def sum_of(parts: Iterable[Tensor]) -> Tensor:

@@ -9,17 +9,25 @@ import torch
 from torch import Tensor
 
 from usd_solvers.least_squares.damped import DampedLeastSquares
+from usd_solvers.least_squares.group import size, stacked
 
 
 class SemiNormal(DampedLeastSquares):
     """The flops of ``QR``; P² further numbers of memory once R is there. Loses κ ε where κ² ε is well below one."""
 
     def _factorise(self) -> None:
-        self._r = torch.linalg.qr(self._stacked(), mode="r")[1]
+        if size() == 1:
+            self._r = torch.linalg.qr(self._stacked(), mode="r")[1]
+            return
+        p = self._scaled.shape[1]
+        own = torch.linalg.qr(self._scaled, mode="r")[1]
+        triangles = stacked(torch.cat([own, own.new_zeros(p - len(own), p)]))
+        damping = torch.diag_embed(self._damping.sqrt().expand(p))
+        self._r = torch.linalg.qr(torch.cat([triangles, damping]), mode="r")[1]
 
     def _minimise(self, b: Tensor) -> Tensor:
         y = self._solve(self.transposed(b))
-        left = self._scaled.T @ (b - self._scaled @ y) - self._damping * y
+        left = self.transposed(b - self._scaled @ y) - self._damping * y
         return y + self._solve(left)
 
     def _solve(self, v: Tensor) -> Tensor:

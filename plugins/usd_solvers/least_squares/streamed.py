@@ -7,6 +7,7 @@ from torch import Tensor
 
 from usd_solvers.least_squares.cholesky import lower_gram
 from usd_solvers.least_squares.damped import inverse_scale
+from usd_solvers.least_squares.group import sum_over_rows
 from usd_solvers.least_squares.operator import Operator, OperatorLeastSquares, sum_of
 
 
@@ -15,7 +16,7 @@ class Streamed(OperatorLeastSquares):
 
     def __init__(self, jacobian: Operator, damping: Tensor) -> None:
         super().__init__(jacobian)
-        gram = sum_of(lower_gram(block) for block in jacobian.blocks())
+        gram = sum_over_rows(sum_of(lower_gram(block) for block in jacobian.blocks()))
         self.inverse_scale = inverse_scale(gram.diagonal())
         gram *= self.inverse_scale * self.inverse_scale[:, None]
         gram.diagonal().add_(damping)

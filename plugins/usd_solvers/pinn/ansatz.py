@@ -141,8 +141,25 @@ class Ansatz:
         raw = self._added(self._networks_at(theta, lam, x).raw, lam, x)
         return self._equations(raw, self._nonlocal(raw, lam, x), lam, x)
 
-    def linearise(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def linearise(
+        self, theta: Tensor, x: Tensor, out: Tensor | None = None, chunk: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scaled residuals (equations · N,) and their Jacobian (equations · N, P), row by row.
+
+        ``out``: where the Jacobian is written. ``chunk``: points at a time, by which memory besides is bounded; rows of
+        nonlocal problems depend on all points and are made together.
+        """
+        shape = len(self.problem.equations), len(x), self.size
+        jacobian = theta.new_empty(shape) if out is None else out.view(shape)
+        if chunk is None or self._terms:
+            residual = self._linearised(theta, x, jacobian)
+        else:
+            parts = zip(torch.split(x, chunk), torch.split(jacobian, chunk, dim=1), strict=True)
+            residual = torch.cat([self._linearised(theta, *part) for part in parts], 1)
+        return residual.flatten(), jacobian.view(-1, self.size)
+
+    def _linearised(self, theta: Tensor, x: Tensor, jacobian: Tensor) -> Tensor:
+        """Write the Jacobian (equations, N, P), and return the residuals (equations, N).
 
         Cheap parts instead of nested autodiff: the networks' jets forward once; ∂residual/∂jet by one backward
         pass per equation through the pointwise formulas only; the transposed sweep through the layers, which
@@ -162,7 +179,6 @@ class Ansatz:
             ]
         raw = {name: jet.detach() for name, jet in raw.items()}
         terms = {name: term.detach() for name, term in terms.items()}
-        jacobian = theta.new_empty(len(problem.equations), x.shape[0], self.size)
         lam_column = slope(lambda value: self._equations(self._added(run.raw, value, x), terms, value, x), lam)
         slope_of_features = slope(lambda value: problem.feature_jet(x, value, problem.all_channels), lam)
         through, density_seeds = None, self._density_seeds(raw, lam, x) if terms else {}
@@ -181,7 +197,7 @@ class Ansatz:
                     block += through @ of_density[0]
                     lam_column += through @ by_lam[0]
         jacobian[..., -1] = self._amplified(lam_column)
-        return residual.detach().flatten(), jacobian.view(-1, self.size)
+        return residual.detach()
 
     def operator(self, theta: Tensor, x: Tensor, chunk: int) -> tuple[Tensor, Operator]:
         """Scaled residuals (equations · N,) and their Jacobian as an operator; ``chunk``: points per block of rows.
@@ -222,7 +238,8 @@ class Ansatz:
         one = theta.new_ones(1, 1, 1)
         by_pin_features = network.jacobian(local, run.pin_traces[name], self._value, one, at_pin)
         slope_of_pin = slope(partial(self._pin_features, name), self.lam(theta))
-        out -= seed[:, 0, :, None] * at_pin
+        for rows, by_value in zip(out, seed[:, 0], strict=True):
+            rows.addmm_(by_value[:, None], at_pin[0], alpha=-1)
         return by_lam - seed[:, 0] * (by_pin_features * slope_of_pin).sum()
 
     def steepness(self, theta: Tensor, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from usd_solvers.least_squares.group import share
 from usd_solvers.least_squares.operator import Operator
 from usd_solvers.pinn.ansatz import Ansatz
 
@@ -28,23 +29,35 @@ GRADIENT_WEIGHT = 0.1
 
 
 class Objective:
-    """Rows whose sum of squares is the loss: a mean over ``x`` (N, d), linearised about ``theta``."""
+    """Rows whose sum of squares is the loss: a mean over ``x`` (N, d), linearised about ``theta``.
+
+    Of several processes each has the rows of its share of the points.
+    """
 
     def __init__(self, loss: Loss, ansatz: Ansatz, theta: Tensor, x: Tensor) -> None:
         self._ansatz, self._loss = ansatz, loss
-        self._x = _with_neighbours(x) if loss == "gradient" else x
-        self._parts = len(self._x) // len(x)
+        shared = share(x)
+        self._x = _with_neighbours(shared) if loss == "gradient" else shared
+        self._parts = len(self._x) // len(shared)
         self.weight = 1 / math.sqrt(len(x) * len(ansatz.problem.equations))
         """By which every row is multiplied, so that sums of squares become means."""
-        self._by_point = 1 / ansatz.steepness(theta, x) if loss == "amplitude" else None
+        self._by_point = 1 / ansatz.steepness(theta, shared) if loss == "amplitude" else None
 
     def rows(self, theta: Tensor) -> Tensor:
         """The rows at ``theta``."""
         return self._combined(self._ansatz.residual(theta, self._x).flatten()).mul_(self.weight)
 
-    def linearise(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows, and their Jacobian but for the factor ``weight``, which the linear solver's scaling absorbs."""
-        r, jacobian = self._ansatz.linearise(theta, self._x)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the Jacobian."""
+        return len(self._ansatz.problem.equations) * len(self._x), self._ansatz.size
+
+    def linearise(self, theta: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The rows, and their Jacobian but for the factor ``weight``, which the linear solver's scaling absorbs.
+
+        ``out``: where the Jacobian goes, of this ``shape``.
+        """
+        r, jacobian = self._ansatz.linearise(theta, self._x, out)
         return self._combined(r).mul_(self.weight), self._combined(jacobian)
 
     def operator(self, theta: Tensor, chunk: int) -> tuple[Tensor, Operator]:

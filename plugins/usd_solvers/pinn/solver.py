@@ -19,13 +19,13 @@ from usd_bench.profile import Profile
 from usd_bench.solver import Solver, SolverConfig, State
 from usd_solvers.pinn.ansatz import Ansatz, NetworkProfile
 from usd_solvers.pinn.panels import panel_points, panels_by, panels_of, panels_with, term_matrices
-from usd_solvers.pinn.shares import shares
+from usd_solvers.pinn.shares import drawn, shares
 
 FUNNEL = 20
 """Iterations from one move of λ to the next, for the strategy of that name."""
 
 CANDIDATES = 4
-"""Random points of which one is chosen for a later stage."""
+"""Random points of which one is chosen where points follow the residual."""
 
 
 def _widths(value: Any) -> Any:
@@ -50,6 +50,9 @@ class NetworkConfig(SolverConfig):
     hidden: Widths | None = Field(None, description="layer widths of each field's network, as in 16x16")
     points: int | None = Field(None, ge=8, description="collocation points")
     resample: int = Field(5, ge=1, description="iterations between two draws of the points")
+    sampling: Literal["random", "adaptive"] = Field(
+        "random", description="adaptive: half of the points where the residual is, of four times as many drawn"
+    )
     lam: Literal["auto", "fixed", "bounded", "free", "funnel"] = Field(
         "auto",
         description="auto: until the profile has formed within the problem's bracket, at the guess where the problem "
@@ -162,9 +165,9 @@ class NetworkSolver(Solver):
         """
         if problem.nonlocal_terms:
             return panel_points(panels_by(panels_with(state.points), size, number))
-        candidates = problem.collocation(CANDIDATES * number, generator)
-        found = self.ansatz(problem, state).residual(state.theta, candidates.to(state.points.device))
-        return candidates[torch.multinomial(shares(found.abs().sum(0).cpu()), number, generator=generator)]
+        candidates = problem.collocation(CANDIDATES * number, generator).to(state.points.device)
+        found = self.ansatz(problem, state).residual(state.theta, candidates)
+        return candidates[drawn(shares(found.abs().sum(0)), number, generator)]
 
     def _terms(self, problem: Problem, state: NetworkState) -> dict[str, Tensor]:
         """The matrices of the nonlocal terms: computed once a stage, for its points stay as they are."""
@@ -191,7 +194,10 @@ class NetworkSolver(Solver):
             return state.points, state.rng
         generator = torch.Generator()
         generator.set_state(state.rng)
-        points = problem.collocation(len(state.points), generator)
+        if self.config.sampling == "adaptive":
+            points = self.later_points(problem, state, len(state.points), state.points.new_empty(0), generator)
+        else:
+            points = problem.collocation(len(state.points), generator)
         return points.to(state.points.device), generator.get_state()
 
     def lam_moves(self, problem: Problem, formed: Tensor, iteration: int) -> Tensor:
