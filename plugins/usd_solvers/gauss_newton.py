@@ -68,7 +68,7 @@ class GaussNewtonConfig(NetworkConfig):
         description="auto: kernel for fewer rows than parameters, qr in later stages, else cholesky; "
         "without the Jacobian in memory: streamed (cholesky), lsmr (nor its square)",
     )
-    chunk: int = Field(512, ge=1, description="points per block of the Jacobian's rows for streamed and lsmr")
+    chunk: int = Field(1000, ge=1, description="points per block of the Jacobian's rows, which bounds memory beside it")
     lsmr_iterations: int = Field(200, ge=1, description="products with the Jacobian and its transpose per solve")
     direction: Literal["damped", "dogleg", "momentum"] = Field(
         "damped",
@@ -170,7 +170,7 @@ class GaussNewton(NetworkSolver):
         if self.config.linear_solver in MATRIX_FREE:
             r, jacobian = objective.operator(theta, self.config.chunk)
         else:
-            r, jacobian = objective.linearise(theta, self._buffer_for(objective, theta))
+            r, jacobian = objective.linearise(theta, self._buffer_for(objective, theta), self.config.chunk)
         loss = sum_over_rows(r @ r)
         formed = state.formed | (loss.sqrt() < self.config.release)
         moves = self.lam_moves(problem, formed, state.iteration)

@@ -102,7 +102,10 @@ class Network:
             if start >= skipped:
                 d, a = delta.permute(0, 2, 3, 1), trace.inputs[layer].permute(1, 0, 2)
                 middle = start + rows * into - skipped
-                out[..., start - skipped : middle].copy_((d @ a).flatten(-2))
+                for into_rows, of_equation in zip(
+                    out, d, strict=True
+                ):  # one at a time: the product is as large as they
+                    into_rows[:, start - skipped : middle].copy_((of_equation @ a).flatten(-2))
                 out[..., middle : end - skipped] = delta[:, 0]
             end = start
             delta = delta @ weights

@@ -52,12 +52,12 @@ class Objective:
         """Of the Jacobian."""
         return len(self._ansatz.problem.equations) * len(self._x), self._ansatz.size
 
-    def linearise(self, theta: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def linearise(self, theta: Tensor, out: Tensor | None = None, chunk: int | None = None) -> tuple[Tensor, Tensor]:
         """The rows, and their Jacobian but for the factor ``weight``, which the linear solver's scaling absorbs.
 
-        ``out``: where the Jacobian goes, of this ``shape``.
+        ``out``: where the Jacobian goes, of this ``shape``. ``chunk``: points at a time.
         """
-        r, jacobian = self._ansatz.linearise(theta, self._x, out)
+        r, jacobian = self._ansatz.linearise(theta, self._x, out, chunk)
         return self._combined(r).mul_(self.weight), self._combined(jacobian)
 
     def operator(self, theta: Tensor, chunk: int) -> tuple[Tensor, Operator]:
