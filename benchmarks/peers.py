@@ -28,6 +28,7 @@ import pandas as pd
 import scipy
 import torch
 
+from usd_bench.errors import one_line
 from usd_bench.registry import Registry
 from usd_bench.reproducibility import commit
 from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
@@ -261,8 +262,13 @@ def main(
             t, inner = step(t, inner)
             yield rms(t)
 
-    note("step", "optimistix LM", timed(lambda: step(start, initial), repeat))
-    note("target", "optimistix LM", *path(levenberg_marquardt(), target, limit))
+    try:
+        note("step", "optimistix LM", timed(lambda: step(start, initial), repeat))
+        note("target", "optimistix LM", *path(levenberg_marquardt(), target, limit))
+    except jax.errors.JaxRuntimeError as error:  # its Jacobian by forward mode needs every tangent at once
+        click.echo(f"optimistix LM: {one_line(error)}", err=True)
+        for what in ("step", "target"):
+            note(what, "optimistix LM, out of memory", float("nan"))
 
     seen: list[float] = []
     began = time.perf_counter()
