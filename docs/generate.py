@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from usd_bench.analysis.truth import markdown, shown, truth_rows
 from usd_bench.cli.list import known_problems
@@ -13,6 +19,9 @@ from usd_bench.registry import Registry
 from usd_bench.store.schema import KINDS
 
 HERE = Path(__file__).parent
+PEERS = HERE.parent / "results" / "published" / "peers"
+
+WHAT = {"assembly": "Jacobian", "step": "step", "target": "time to the residual"}
 
 SHOWN = (
     "ccf[order=[0,1,2]]",
@@ -57,23 +66,46 @@ def profiles() -> str:
     return "\n".join(lines)
 
 
+def peers() -> str:
+    """Times of other methods over ours, from the files that ``benchmarks/peers.py`` wrote, as a Markdown table."""
+    frames = [pd.read_parquet(path) for path in sorted(PEERS.glob("*.parquet"))]
+    frames.sort(key=lambda frame: int(frame["rows"][0] * frame["parameters"][0]))
+    head = [
+        "{problem}: {rows} × {parameters}, to {target:g} within {limit:g} s".format(**frame.iloc[0]) for frame in frames
+    ]
+    lines = ["| | " + " | ".join(head) + " |", "|---" * (len(frames) + 1) + "|"]
+    by_row = [{(row["what"], row["method"].partition(",")[0]): row for _, row in frame.iterrows()} for frame in frames]
+    for what, method in by_row[0]:
+        cells = [_ratio(rows.get((what, method))) for rows in by_row]
+        lines.append(f"| {WHAT[what]}, {method} | " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in json.loads(frames[0]["versions"][0]).items())
+    commits = ", ".join(sorted({f"`{frame['commit'][0][:7]}`" for frame in frames}))
+    return "\n".join([*lines, "", f"{frames[0]['threads'][0]} threads; commit {commits}; {versions}."])
+
+
+def _ratio(row: Any) -> str:
+    if row is None:
+        return ""
+    if math.isnan(row["seconds"]):
+        return "out of memory" if "out of memory" in row["method"] else f"not reached: {row['best']:.0e}"
+    if row["method"] == "usd-bench":
+        return f"{row['seconds']:.3g} s"
+    return f"{row['ratio']:.3g} ×"
+
+
+PARTS: dict[str, Callable[..., str]] = {"truth": truth, "profiles": profiles, "peers": peers, "columns": columns}
+"""What a pair of comments ``<!-- name: argument -->`` … ``<!-- end -->`` is filled with."""
+
+
 def generated(text: str) -> str:
     """The text with every generated part as it should be."""
-    text = re.sub(
-        r"<!-- truth -->\n.*?<!-- end -->", lambda match: f"<!-- truth -->\n{truth()}\n<!-- end -->", text, flags=re.S
-    )
-    text = re.sub(
-        r"<!-- profiles -->\n.*?<!-- end -->",
-        lambda match: f"<!-- profiles -->\n{profiles()}\n<!-- end -->",
-        text,
-        flags=re.S,
-    )
-    return re.sub(
-        r"<!-- columns: (\w+) -->\n.*?<!-- end -->",
-        lambda match: f"<!-- columns: {match[1]} -->\n{columns(match[1])}\n<!-- end -->",
-        text,
-        flags=re.S,
-    )
+
+    def filled(match: re.Match[str]) -> str:
+        arguments = [match[2]] if match[2] else []
+        return f"{match[0].splitlines()[0]}\n{PARTS[match[1]](*arguments)}\n<!-- end -->"
+
+    names = "|".join(PARTS)
+    return re.sub(rf"<!-- ({names})(?:: (\w+))? -->\n.*?<!-- end -->", filled, text, flags=re.S)
 
 
 def main() -> int:
