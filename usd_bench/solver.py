@@ -40,7 +40,7 @@ class Counters:
 
 @dataclass(kw_only=True)
 class State:
-    """What a solver knows between two steps. Subclasses add fields of type Tensor, int or float only."""
+    """What a solver knows between two steps. Subclasses add fields of type Tensor, dict[str, Tensor], int or float."""
 
     iteration: int = 0
     counters: Counters = field(default_factory=Counters)
@@ -49,6 +49,8 @@ class State:
         """Every field as a tensor, bit for bit: the content of a checkpoint."""
         flat: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "counters"}
         flat.update({f"counters.{f.name}": getattr(self.counters, f.name) for f in fields(self.counters)})
+        for name in [name for name, value in flat.items() if isinstance(value, dict)]:
+            flat.update({f"{name}.{key}": value for key, value in flat.pop(name).items()})
         return {
             name: value.detach().cpu().clone() if isinstance(value, Tensor) else _scalar(value)
             for name, value in flat.items()
@@ -60,19 +62,25 @@ class State:
 
         Tensors named in ``on_cpu`` stay there; the rest go to ``device``.
         """
-        expected = {f.name for f in fields(cls)} - {"counters"} | {f"counters.{f.name}" for f in fields(Counters)}
-        if set(tensors) != expected:
-            odd = ", ".join(sorted(set(tensors) ^ expected))
+        types = get_type_hints(cls)
+        several = {f.name: f"{f.name}." for f in fields(cls) if types[f.name] == dict[str, Tensor]}
+        free = {key for key in tensors if key.startswith(tuple(several.values()))}
+        expected = {f.name for f in fields(cls)} - {"counters"} - set(several)
+        expected |= {f"counters.{f.name}" for f in fields(Counters)}
+        if set(tensors) - free != expected:
+            odd = ", ".join(sorted((set(tensors) - free) ^ expected))
             raise CheckpointError(f"the checkpoint's fields differ from those of {cls.__name__}: {odd}")
         values: dict[str, Any] = {}
-        types = get_type_hints(cls)
         for f in fields(cls):
             if f.name == "counters":
                 values[f.name] = Counters(**{c.name: int(tensors[f"counters.{c.name}"]) for c in fields(Counters)})
+            elif f.name in several:
+                start = several[f.name]
+                values[f.name] = {key[len(start) :]: tensors[key].to(device) for key in free if key.startswith(start)}
             elif types[f.name] in (int, float):
                 values[f.name] = tensors[f.name].item()
             elif types[f.name] is not Tensor:
-                raise CheckpointError(f"{cls.__name__}.{f.name} is a {types[f.name]}; a state has Tensor, int or float")
+                raise CheckpointError(f"{cls.__name__}.{f.name} is a {types[f.name]}; a state has tensors and numbers")
             else:
                 values[f.name] = tensors[f.name] if f.name in cls.on_cpu else tensors[f.name].to(device)
         return cls(**values)

@@ -22,4 +22,12 @@ def register_solvers(register: Register) -> None:
         "usd_solvers.continuation:Continuation",
         summary="unstable profiles from the stable one, along the curve of finite regularity",
     )
-    register("adam", "usd_solvers.adam:Adam", summary="Adam on the same networks: the first-order baseline")
+    for name, reference, summary in (
+        ("adam", "adam:Adam", "Adam on the same networks: the first-order baseline"),
+        ("adamw", "adamw:AdamW", "AdamW with a cosine schedule"),
+        ("soap", "soap:SOAP", "Adam in the eigenbasis of Shampoo's preconditioner"),
+        ("shampoo", "shampoo:Shampoo", "gradients preconditioned by roots of their second moments"),
+        ("muon", "muon:Muon", "orthogonal momentum for matrices, AdamW for the rest"),
+        ("lbfgs", "lbfgs:LBFGS", "L-BFGS with a strong Wolfe line search"),
+    ):
+        register(name, f"usd_solvers.{reference}", summary=summary)

@@ -101,6 +101,11 @@ class Ansatz:
         parts = [network.initial(generator) for network in self._networks.values()]
         return torch.cat([*parts, torch.tensor([self.problem.bracket.guess], dtype=torch.float64)]).to(device)
 
+    def parts(self, theta: Tensor) -> list[Tensor]:
+        """The flat parameters of a first stage layer by layer: weights (out, in), biases (out,), at the end λ (1,)."""
+        by_network = [network.layers(self._local(theta, name)) for name, network in self._networks.items()]
+        return [*(part for layers in by_network for layer in layers for part in layer), theta[-1:]]
+
     def fitted_to(self, profile: PiecewiseProfile, theta: Tensor, x: Tensor) -> Tensor:
         """``theta`` with its networks fitted to the profile at ``x`` (N, d); λ stays. Of a first stage."""
         features = self.problem.feature_jet(x, theta.new_tensor(profile.lam), self._value)[0]

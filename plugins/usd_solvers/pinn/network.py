@@ -66,7 +66,8 @@ class Network:
         weights, centres = weights.to(features), features[chosen.to(features.device)]
         return torch.cat([weights.flatten(), -(weights * centres).sum(1)])
 
-    def _layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def layers(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Weights (out, in) and biases (out,) of each layer, views of the flat vector."""
         layers, start = [], 0
         for out, into in self.shapes:
             middle, end = start + out * into, start + out * (into + 1)
@@ -77,7 +78,7 @@ class Network:
     def forward(self, theta: Tensor, features: Tensor, channels: Channels) -> tuple[Tensor, Trace]:
         """Output jet (channels, N) for feature jets (channels, N, features)."""
         inputs, pre, h = [], [], features
-        layers = self._layers(theta)
+        layers = self.layers(theta)
         for layer, (weights, biases) in enumerate(layers):
             inputs.append(h)
             z = h @ weights.T
@@ -92,7 +93,7 @@ class Network:
         ``out`` may be (E, N, output_size) instead: then by the last layer's parameters only. Returns the derivative by
         the feature jets, (E, channels, N, features).
         """
-        layers = self._layers(theta)
+        layers = self.layers(theta)
         delta = seeds[..., None]  # (E, channels, N, width of the layer's output)
         end, skipped = self.size, self.size - out.shape[-1]
         for layer in reversed(range(len(layers))):
