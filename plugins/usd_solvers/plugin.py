@@ -28,6 +28,9 @@ def register_solvers(register: Register) -> None:
         ("soap", "soap:SOAP", "Adam in the eigenbasis of Shampoo's preconditioner"),
         ("shampoo", "shampoo:Shampoo", "gradients preconditioned by roots of their second moments"),
         ("muon", "muon:Muon", "orthogonal momentum for matrices, AdamW for the rest"),
+        ("bfgs", "bfgs:BFGS", "BFGS with a full inverse Hessian, by scipy"),
+        ("ssbfgs", "ssbfgs:SSBFGS", "self-scaled BFGS"),
+        ("ssbroyden", "ssbroyden:SSBroyden", "self-scaled Broyden"),
         ("lbfgs", "lbfgs:LBFGS", "L-BFGS with a strong Wolfe line search"),
     ):
         register(name, f"usd_solvers.{reference}", summary=summary)
