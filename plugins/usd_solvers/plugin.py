@@ -31,6 +31,11 @@ def register_solvers(register: Register) -> None:
         ("bfgs", "bfgs:BFGS", "BFGS with a full inverse Hessian, by scipy"),
         ("ssbfgs", "ssbfgs:SSBFGS", "self-scaled BFGS"),
         ("ssbroyden", "ssbroyden:SSBroyden", "self-scaled Broyden"),
+        ("engd", "engd:ENGD", "energy natural gradient, with a line search"),
+        ("spring", "spring:SPRING", "natural gradient in kernel form on small batches, with momentum"),
+        ("hessian_free", "hessian_free:HessianFree", "truncated Gauss-Newton by products with the Jacobian"),
+        ("nncg", "nncg:NNCG", "Newton-CG with a Nyström preconditioner"),
+        ("scipy_least_squares", "scipy_least_squares:ScipyLeastSquares", "scipy's trf, dogbox or lm"),
         ("lbfgs", "lbfgs:LBFGS", "L-BFGS with a strong Wolfe line search"),
     ):
         register(name, f"usd_solvers.{reference}", summary=summary)

@@ -60,11 +60,13 @@ class DampedLeastSquares(DampedProblem):
 
     ``jacobian``: (N, P), taken over and scaled in place: a copy would double the memory of a step. ``damping``: 0-d.
     Nothing is read back from the device: a factorisation that fails leaves a useless step, which the gain-ratio test
-    rejects.
+    rejects. ``marquardt``: whether D is as above, or one.
     """
 
-    def __init__(self, jacobian: Tensor, damping: Tensor) -> None:
-        self.inverse_scale = inverse_scale(sum_over_rows(torch.linalg.vector_norm(jacobian, dim=0).square()))
+    def __init__(self, jacobian: Tensor, damping: Tensor, marquardt: bool = True) -> None:
+        self.inverse_scale = torch.ones_like(jacobian[0])
+        if marquardt:
+            self.inverse_scale = inverse_scale(sum_over_rows(torch.linalg.vector_norm(jacobian, dim=0).square()))
         self._scaled = jacobian.mul_(self.inverse_scale)
         self._damping = damping
         self._factorise()

@@ -115,7 +115,7 @@ class NetworkSolver(Solver):
         generator = torch.Generator().manual_seed(seed)
         ansatz = Ansatz(problem, self.hidden(problem))
         theta = ansatz.initial(generator, "cpu")
-        points = self.first_points(problem, self.config.points or problem.recommended.points, generator)
+        points = self.first_points(problem, self.number(problem), generator)
         if self.config.warm_start != "none":
             known = self._known(problem)
             assert known is not None  # by ``supports``
@@ -150,6 +150,10 @@ class NetworkSolver(Solver):
         """The trial functions of the state's stage, at its points."""
         terms = self._terms(problem, state) if problem.nonlocal_terms else {}
         return Ansatz.stacked(problem, self.hidden(problem), self.wide, state.earlier, terms)
+
+    def number(self, problem: Problem) -> int:
+        """How many collocation points there are, about."""
+        return self.config.points or problem.recommended.points
 
     def first_points(self, problem: Problem, number: int, generator: torch.Generator) -> Tensor:
         """About ``number`` collocation points: random, or those of the panels of nonlocal terms."""
