@@ -269,3 +269,15 @@ def test_quiet_prints_nothing(cli) -> None:
 def test_plain_lines_tell_how_a_run_starts_and_ends(cli) -> None:
     lines = cli(*RUN).stderr.splitlines()
     assert lines == ["start  burgers · adam · seed 0", "1/1    budget: burgers · adam · seed 0 (0 iterations)"]
+
+
+def test_cite_prints_every_entry_once(cli) -> None:
+    done = cli("cite", "--all")
+    assert done.returncode == 0, done.stderr
+    keys = [line.partition("{")[2].rstrip(",") for line in done.stdout.splitlines() if line.startswith("@")]
+    assert len(keys) == len(set(keys))
+    assert {"usd_bench", "kingma2015adam", "wang2025discovery", "albaali1998", "eggers2009"} <= set(keys)
+    assert done.stdout.count("{") == done.stdout.count("}")
+    assert cli("cite", "-s", "adam").stdout.count("@") == 2
+    assert "did you mean 'adam'" in one_line_error(cli("cite", "-s", "adams"))
+    assert "gives nothing" not in done.stderr

@@ -107,6 +107,8 @@ class ProblemParameters(BaseModel):
 class Problem(ABC):
     """A self-similar profile equation. Subclasses are one file each and read like the paper's page."""
 
+    bibtex: ClassVar[str] = ""
+    """What to cite for the equation and its profiles, as BibTeX entries: ``usd-bench cite`` prints them."""
     coords: ClassVar[tuple[str, ...]]
     fields: ClassVar[tuple[Field, ...]]
     equations: ClassVar[tuple[str, ...]]

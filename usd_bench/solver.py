@@ -98,6 +98,8 @@ class Solver(ABC):
 
     Config: ClassVar[type[SolverConfig]] = SolverConfig
     State: ClassVar[type[State]]
+    bibtex: ClassVar[str] = ""
+    """What to cite for the method, as BibTeX entries: ``usd-bench cite`` prints them."""
     eval_every: ClassVar[int] = 10
     """Iterations between two measurements, unless the user says otherwise."""
 

@@ -25,6 +25,14 @@ class Adam(Descent):
     Source: Kingma & Ba, arXiv:1412.6980.
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{kingma2015adam,
+  author = {Kingma, Diederik P. and Ba, Jimmy},
+  title = {Adam: A Method for Stochastic Optimization},
+  booktitle = {International Conference on Learning Representations},
+  year = {2015},
+  eprint = {1412.6980},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = AdamConfig
     config: AdamConfig
 

@@ -28,6 +28,14 @@ class AdamW(Descent):
     Source: Loshchilov & Hutter, arXiv:1711.05101; the schedule: arXiv:1608.03983, eq. (5).
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{loshchilov2019adamw,
+  author = {Loshchilov, Ilya and Hutter, Frank},
+  title = {Decoupled Weight Decay Regularization},
+  booktitle = {International Conference on Learning Representations},
+  year = {2019},
+  eprint = {1711.05101},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = AdamWConfig
     config: AdamWConfig
 

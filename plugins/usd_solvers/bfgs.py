@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.optimize
 import torch
@@ -15,6 +17,14 @@ class BFGS(QuasiNewton):
 
     Source: Nocedal & Wright, Numerical Optimization (2006), section 6.1.
     """
+
+    bibtex: ClassVar[str] = """@book{nocedal2006,
+  author = {Nocedal, Jorge and Wright, Stephen J.},
+  title = {Numerical Optimization},
+  edition = {2},
+  publisher = {Springer},
+  year = {2006},
+}"""
 
     def advance(
         self, objective: Objective, theta: Tensor, loss: float, gradient: Tensor, state: QuasiNewtonState

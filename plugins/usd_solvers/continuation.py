@@ -80,6 +80,14 @@ class Continuation(SpectralSolver):
     Source: Keller 1977 (pseudo-arclength); docs/mathematics.md (the exponent).
     """
 
+    bibtex: ClassVar[str] = """@incollection{keller1977,
+  author = {Keller, Herbert B.},
+  title = {Numerical Solution of Bifurcation and Nonlinear Eigenvalue Problems},
+  booktitle = {Applications of Bifurcation Theory},
+  publisher = {Academic Press},
+  pages = {359--384},
+  year = {1977},
+}"""
     Config: ClassVar[type[SolverConfig]] = ContinuationConfig
     State: ClassVar[type[State]] = ContinuationState
     eval_every: ClassVar[int] = 5

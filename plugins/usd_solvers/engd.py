@@ -30,6 +30,14 @@ class ENGD(NetworkSolver):
     Source: Müller & Zeinhofer, arXiv:2302.13163; the kernel form: Guzmán-Cordero et al., arXiv:2505.12149.
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{mueller2023engd,
+  author = {M{\\"u}ller, Johannes and Zeinhofer, Marius},
+  title = {Achieving High Accuracy with {PINNs} via Energy Natural Gradient Descent},
+  booktitle = {International Conference on Machine Learning},
+  year = {2023},
+  eprint = {2302.13163},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = ENGDConfig
     config: ENGDConfig
 

@@ -121,6 +121,20 @@ class GaussNewton(NetworkSolver):
     arXiv:1201.5885, section 3; damping: Nielsen 1999.
     """
 
+    bibtex: ClassVar[str] = """@article{wang2025discovery,
+  author = {Wang, Yongji and others},
+  title = {Discovery of Unstable Singularities},
+  year = {2025},
+  eprint = {2509.14185},
+  archiveprefix = {arXiv},
+}
+@article{transtrum2012geodesic,
+  author = {Transtrum, Mark K. and Sethna, James P.},
+  title = {Improvements to the {Levenberg-Marquardt} algorithm for nonlinear least-squares minimization},
+  year = {2012},
+  eprint = {1201.5885},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = GaussNewtonConfig
     State: ClassVar[type[State]] = GaussNewtonState
     eval_every: ClassVar[int] = 10

@@ -26,5 +26,11 @@ class HessianFree(GaussNewton):
     Source: Martens, Deep learning via Hessian-free optimization, ICML 2010.
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{martens2010hessianfree,
+  author = {Martens, James},
+  title = {Deep learning via {Hessian}-free optimization},
+  booktitle = {International Conference on Machine Learning},
+  year = {2010},
+}"""
     Config: ClassVar[type[SolverConfig]] = HessianFreeConfig
     config: HessianFreeConfig

@@ -25,6 +25,14 @@ class LBFGSConfig(NetworkConfig):
 class LBFGS(Descent):
     """L-BFGS, as implemented in torch.optim. Source: Liu & Nocedal, Math. Program. 45 (1989) 503."""
 
+    bibtex: ClassVar[str] = """@article{liu1989lbfgs,
+  author = {Liu, Dong C. and Nocedal, Jorge},
+  title = {On the limited memory {BFGS} method for large scale optimization},
+  journal = {Mathematical Programming},
+  volume = {45},
+  pages = {503--528},
+  year = {1989},
+}"""
     Config: ClassVar[type[SolverConfig]] = LBFGSConfig
     eval_every: ClassVar[int] = 50
     config: LBFGSConfig

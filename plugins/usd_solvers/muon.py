@@ -26,6 +26,13 @@ class MuonConfig(NetworkConfig):
 class Muon(Descent):
     """Muon, as implemented in pytorch-optimizer. Source: Jordan et al. 2024; Liu et al., arXiv:2502.16982."""
 
+    bibtex: ClassVar[str] = """@misc{jordan2024muon,
+  author = {Jordan, Keller and Jin, Yuchen and Boza, Vlado and You, Jiacheng and Cesista, Franz and Newhouse, Laker and
+            Bernstein, Jeremy},
+  title = {Muon: An optimizer for hidden layers in neural networks},
+  year = {2024},
+  url = {https://kellerjordan.github.io/posts/muon/},
+}"""
     Config: ClassVar[type[SolverConfig]] = MuonConfig
     config: MuonConfig
 

@@ -45,6 +45,14 @@ class NNCG(NetworkSolver):
     SIAM J. Matrix Anal. Appl. 44 (2023) 718, algorithm 2.1.
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{rathore2024challenges,
+  author = {Rathore, Pratik and Lei, Weimu and Frangella, Zachary and Lu, Lu and Udell, Madeleine},
+  title = {Challenges in Training {PINNs}: A Loss Landscape Perspective},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024},
+  eprint = {2402.01868},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = NNCGConfig
     State: ClassVar[type[State]] = NNCGState
     config: NNCGConfig

@@ -39,6 +39,14 @@ class ScipyLeastSquares(NetworkSolver):
     (lm).
     """
 
+    bibtex: ClassVar[str] = """@article{branch1999,
+  author = {Branch, Mary Ann and Coleman, Thomas F. and Li, Yuying},
+  title = {A Subspace, Interior, and Conjugate Gradient Method for Large-Scale Bound-Constrained Minimization Problems},
+  journal = {SIAM Journal on Scientific Computing},
+  volume = {21},
+  pages = {1--23},
+  year = {1999},
+}"""
     Config: ClassVar[type[SolverConfig]] = ScipyLeastSquaresConfig
     State: ClassVar[type[State]] = ScipyState
     eval_every: ClassVar[int] = 1

@@ -28,6 +28,14 @@ class Shampoo(Descent):
     iteration, it diverges on a quadratic (version 4.1.0). Source: Gupta, Koren & Singer, arXiv:1802.09568.
     """
 
+    bibtex: ClassVar[str] = """@inproceedings{gupta2018shampoo,
+  author = {Gupta, Vineet and Koren, Tomer and Singer, Yoram},
+  title = {Shampoo: Preconditioned Stochastic Tensor Optimization},
+  booktitle = {International Conference on Machine Learning},
+  year = {2018},
+  eprint = {1802.09568},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = ShampooConfig
     config: ShampooConfig
 

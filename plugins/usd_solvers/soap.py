@@ -25,6 +25,14 @@ class SOAPConfig(NetworkConfig):
 class SOAP(Descent):
     """SOAP, as implemented in pytorch-optimizer. Source: Vyas et al., arXiv:2409.11321."""
 
+    bibtex: ClassVar[str] = """@article{vyas2024soap,
+  author = {Vyas, Nikhil and Morwani, Depen and Zhao, Rosie and Kwun, Mujin and Shapira, Itai and Brandfonbrener, David
+            and Janson, Lucas and Kakade, Sham},
+  title = {{SOAP}: Improving and Stabilizing {Shampoo} using {Adam}},
+  year = {2024},
+  eprint = {2409.11321},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = SOAPConfig
     config: SOAPConfig
 

@@ -20,6 +20,15 @@ class SpectralNewton(SpectralSolver):
 
     eval_every: ClassVar[int] = 1
 
+    bibtex: ClassVar[str] = """@article{deboor1973,
+  author = {de Boor, Carl and Swartz, Blair},
+  title = {Collocation at {Gaussian} Points},
+  journal = {SIAM Journal on Numerical Analysis},
+  volume = {10},
+  pages = {582--606},
+  year = {1973},
+}"""
+
     def init(self, problem: Problem, seed: int, device: str) -> SpectralState:
         return SpectralState(**self.trial_on_mesh(problem, device))
 

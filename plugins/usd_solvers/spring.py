@@ -42,6 +42,16 @@ class SPRING(NetworkSolver):
     Source: Goldshlager, Abrahamsen & Lin, arXiv:2401.10190, algorithm 1; on residuals: arXiv:2505.12149.
     """
 
+    bibtex: ClassVar[str] = """@article{goldshlager2024spring,
+  author = {Goldshlager, Gil and Abrahamsen, Nilin and Lin, Lin},
+  title = {A {Kaczmarz}-inspired approach to accelerate the optimization of neural network wavefunctions},
+  journal = {Journal of Computational Physics},
+  volume = {516},
+  pages = {113351},
+  year = {2024},
+  eprint = {2401.10190},
+  archiveprefix = {arXiv},
+}"""
     Config: ClassVar[type[SolverConfig]] = SPRINGConfig
     State: ClassVar[type[State]] = SPRINGState
     eval_every: ClassVar[int] = 50

@@ -15,4 +15,23 @@ class SSBroyden(QuasiNewton):
     Kiyani et al., arXiv:2501.16371.
     """
 
+    bibtex: ClassVar[str] = """@article{albaali1998,
+  author = {Al-Baali, Mehiddin},
+  title = {Numerical Experience with a Class of Self-Scaling Quasi-{Newton} Algorithms},
+  journal = {Journal of Optimization Theory and Applications},
+  volume = {96},
+  pages = {533--553},
+  year = {1998},
+}
+@article{urban2025unveiling,
+  author = {Urb{\\'a}n, Jorge F. and Stefanou, Petros and Pons, Jos{\\'e} A.},
+  title = {Unveiling the optimization process of physics informed neural networks: How accurate and competitive can
+           {PINNs} be?},
+  journal = {Journal of Computational Physics},
+  volume = {523},
+  pages = {113656},
+  year = {2025},
+  eprint = {2405.04230},
+  archiveprefix = {arXiv},
+}"""
     update: ClassVar[Update] = staticmethod(ssbroyden)

@@ -45,6 +45,13 @@ class Boussinesq(QuarterPlane):
     docs/mathematics.md. Source: Wang et al. 2022, arXiv:2201.06780; Chen & Hou, arXiv:2210.07191.
     """
 
+    bibtex = """@article{wang2025discovery,
+  author = {Wang, Yongji and others},
+  title = {Discovery of Unstable Singularities},
+  year = {2025},
+  eprint = {2509.14185},
+  archiveprefix = {arXiv},
+}"""
     fields = (Field("G", "s", "beta"), Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("vorticity", "temperature", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}

@@ -29,6 +29,14 @@ class Burgers(Problem):
     Source: Eggers & Fontelos, Nonlinearity 22 (2009) R1, section 2.3.
     """
 
+    bibtex = """@article{eggers2009,
+  author = {Eggers, Jens and Fontelos, Marco A.},
+  title = {The role of self-similarity in singularities of partial differential equations},
+  journal = {Nonlinearity},
+  volume = {22},
+  pages = {R1--R44},
+  year = {2009},
+}"""
     coords = ("s",)
     fields = (Field("W", "s"),)
     equations = ("transport",)

@@ -23,6 +23,14 @@ class CCF(GCLM):
     Source: Córdoba, Córdoba & Fontelos, Ann. Math. 162 (2005) 1377; Eggers & Fontelos, Nonlinearity 33 (2020) 325.
     """
 
+    bibtex = """@article{wang2025discovery,
+  author = {Wang, Yongji and others},
+  title = {Discovery of Unstable Singularities},
+  year = {2025},
+  eprint = {2509.14185},
+  archiveprefix = {arXiv},
+}"""
+
     class Parameters(ProblemParameters):
         order: int = Checked(0, ge=0, le=3, description="0 stable; n has n unstable modes")
 

@@ -35,6 +35,16 @@ class GCLM(HalfLine):
     Source: Okamoto, Sakajo & Wunsch, Nonlinearity 21 (2008) 2447; Lushnikov, Silantyev & Siegel, arXiv:2010.01201.
     """
 
+    bibtex = """@article{lushnikov2021,
+  author = {Lushnikov, Pavel M. and Silantyev, Denis A. and Siegel, Michael},
+  title = {Collapse versus blow-up and global existence in the generalized {Constantin-Lax-Majda} equation},
+  journal = {Journal of Nonlinear Science},
+  volume = {31},
+  pages = {82},
+  year = {2021},
+  eprint = {2010.01201},
+  archiveprefix = {arXiv},
+}"""
     fields = (Field("G", "s"),)
     equations = ("vorticity",)
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G"}

@@ -49,6 +49,16 @@ class HouLuo(HalfLine):
     Source: Luo & Hou, PNAS 111 (2014) 12968; Chen, Hou & Huang, Ann. PDE 8 (2022) 24.
     """
 
+    bibtex = """@article{chen2022houluo,
+  author = {Chen, Jiajie and Hou, Thomas Y. and Huang, De},
+  title = {Asymptotically self-similar blowup of the {Hou-Luo} model for the {3D} {Euler} equations},
+  journal = {Annals of PDE},
+  volume = {8},
+  pages = {24},
+  year = {2022},
+  eprint = {2106.05422},
+  archiveprefix = {arXiv},
+}"""
     fields = (Field("G", "s"), Field("T", "s"))
     equations = ("vorticity", "temperature")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}

@@ -41,6 +41,13 @@ class IPM(QuarterPlane):
     Source: Wang et al. 2025, arXiv:2509.14185; log-polar form: docs/mathematics.md.
     """
 
+    bibtex = """@article{wang2025discovery,
+  author = {Wang, Yongji and others},
+  title = {Discovery of Unstable Singularities},
+  year = {2025},
+  eprint = {2509.14185},
+  archiveprefix = {arXiv},
+}"""
     fields = (Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("transport", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"transport": "T"}
