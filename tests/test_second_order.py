@@ -14,6 +14,7 @@ from usd_solvers.least_squares.cholesky import Cholesky
 from usd_solvers.least_squares.kernel import Kernel
 from usd_solvers.nncg import NNCG, NNCGConfig, sketched, solved
 from usd_solvers.pinn.objective import Objective
+from usd_solvers.random_features import RandomFeatures
 from usd_solvers.scipy_least_squares import ScipyLeastSquares, ScipyLeastSquaresConfig
 from usd_solvers.spring import SPRING, SPRINGConfig
 
@@ -23,6 +24,7 @@ METHODS = {
     "spring": (SPRING, {"batch": 40}, 300, 0.05),
     "hessian_free": (HessianFree, {}, 60, 0.02),
     "nncg": (NNCG, {"rank": 30}, 60, 0.05),
+    "random_features": (RandomFeatures, {"wide": 60}, 25, 1e-4),
     "scipy_least_squares": (ScipyLeastSquares, {"evaluations": 100}, 2, 0.1),
 }
 """Solver, settings, iterations, and by what factor the held-out residual falls at least."""
@@ -32,7 +34,8 @@ METHODS = {
 def test_the_residual_of_burgers_falls(name: str) -> None:
     cls, settings, steps, factor = METHODS[name]
     points = {} if name == "spring" else {"points": 150}
-    problem, solver = Burgers(), cls(cls.Config(hidden="8x8", **points, **settings))
+    layers = {} if name == "random_features" else {"hidden": "8x8"}
+    problem, solver = Burgers(), cls(cls.Config(**layers, **points, **settings))
     state = solver.init(problem, 0, "cpu")
     before = RES_L2.compute(measure(problem, solver.profile(problem, state)))
     for _ in range(steps):

@@ -45,6 +45,8 @@ F64 = torch.float64
 def small(name: str):
     cls = Registry.load().get("solvers", name).load()
     wanted = {"hidden": "6x5", "points": 60, "resample": 3, "degree": 6}
+    if name == "random_features":
+        wanted = {"points": 60, "resample": 3, "wide": 10}
     return cls(cls.Config(**{key: value for key, value in wanted.items() if key in cls.Config.model_fields}))
 
 

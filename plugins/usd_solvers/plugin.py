@@ -36,6 +36,7 @@ def register_solvers(register: Register) -> None:
         ("hessian_free", "hessian_free:HessianFree", "truncated Gauss-Newton by products with the Jacobian"),
         ("nncg", "nncg:NNCG", "Newton-CG with a Nyström preconditioner"),
         ("scipy_least_squares", "scipy_least_squares:ScipyLeastSquares", "scipy's trf, dogbox or lm"),
+        ("random_features", "random_features:RandomFeatures", "a fixed random layer, its output by Gauss-Newton"),
         ("lbfgs", "lbfgs:LBFGS", "L-BFGS with a strong Wolfe line search"),
     ):
         register(name, f"usd_solvers.{reference}", summary=summary)
