@@ -521,6 +521,7 @@ def test_every_variant_descends_on_burgers(setting: dict) -> None:
 def test_a_loss_that_combines_rows_is_refused_without_the_matrix() -> None:
     with pytest.raises(ValidationError, match="never holds"):
         GaussNewtonConfig(loss="gradient", linear_solver="lsmr")
+    assert "nonlocal terms" in GaussNewton(GaussNewtonConfig(loss="gradient")).supports(CCF())
 
 
 # -- states ----------------------------------------------------------------------------------------------------------

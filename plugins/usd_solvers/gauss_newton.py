@@ -149,6 +149,8 @@ class GaussNewton(NetworkSolver):
             return "nonlocal terms, whose rows depend on all points; they run in one process"
         if size() > 1 and self.config.linear_solver in ("qr", "kernel"):
             return f"linear_solver={self.config.linear_solver} runs in one process; semi_normal is as accurate"
+        if self.config.loss == "gradient" and problem.nonlocal_terms:
+            return "loss=gradient takes points between those at which nonlocal terms are known; choose another loss"
         return super().supports(problem)
 
     def begin(self, **common: Any) -> GaussNewtonState:
