@@ -114,6 +114,8 @@ class Problem(ABC):
     equations: ClassVar[tuple[str, ...]]
     evolution: ClassVar[dict[str, str]] = {}
     """Which equation evolves which field in the rescaled dynamics, field_τ + equation = 0: what stability is about."""
+    time_power: ClassVar[dict[str, int]] = {}
+    """The power of c by which each evolved field is multiplied where time runs c times as fast: 1 for a vorticity."""
     recommended: ClassVar[Recommended]
     Parameters: ClassVar[type[ProblemParameters]] = ProblemParameters
     continuous: ClassVar[tuple[str, ...]] = ()

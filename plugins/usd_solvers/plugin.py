@@ -22,6 +22,11 @@ def register_solvers(register: Register) -> None:
         "usd_solvers.continuation:Continuation",
         summary="unstable profiles from the stable one, along the curve of finite regularity",
     )
+    register(
+        "dynamic_rescaling",
+        "usd_solvers.dynamic_rescaling:DynamicRescaling",
+        summary="the rescaled equation in time, to its stable profile; λ from its rates",
+    )
     for name, reference, summary in (
         ("adam", "adam:Adam", "Adam on the same networks: the first-order baseline"),
         ("adamw", "adamw:AdamW", "AdamW with a cosine schedule"),

@@ -55,6 +55,7 @@ class Boussinesq(QuarterPlane):
     fields = (Field("G", "s", "beta"), Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("vorticity", "temperature", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
+    time_power: ClassVar[dict[str, int]] = {"G": 1, "T": 2}
     origin = ORIGIN
     axis_width = 0.02
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)

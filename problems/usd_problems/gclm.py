@@ -48,6 +48,7 @@ class GCLM(HalfLine):
     fields = (Field("G", "s"),)
     equations = ("vorticity",)
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G"}
+    time_power: ClassVar[dict[str, int]] = {"G": 1}
     continuous: ClassVar[tuple[str, ...]] = ("exponent", "a")
     a: float
     recommended = Recommended(points=1000, hidden=(24, 24), until={"res_max": 1e-8}, max_time=300.0, grid=256)

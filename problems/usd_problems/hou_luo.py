@@ -62,6 +62,7 @@ class HouLuo(HalfLine):
     fields = (Field("G", "s"), Field("T", "s"))
     equations = ("vorticity", "temperature")
     evolution: ClassVar[dict[str, str]] = {"vorticity": "G", "temperature": "T"}
+    time_power: ClassVar[dict[str, int]] = {"G": 1, "T": 2}
     continuous = ("exponent",)
     recommended = Recommended(points=1000, hidden=(24, 24), until={"res_max": 1e-8}, max_time=300.0, grid=256)
 

@@ -51,6 +51,7 @@ class IPM(QuarterPlane):
     fields = (Field("T", "s", "beta"), Field("chi", "s", "beta", "ss", "betabeta"))
     equations = ("transport", "biot_savart")
     evolution: ClassVar[dict[str, str]] = {"transport": "T"}
+    time_power: ClassVar[dict[str, int]] = {"T": 1}
     origin = ORIGIN
     axis_width = 0.05
     recommended = Recommended(points=4000, hidden=(28, 28, 28), until={"res_max": 1e-5}, max_time=3600.0, grid=64)

@@ -21,7 +21,7 @@ from torch import Tensor
 from usd_bench.collocation.linear import Blocks, Dense
 from usd_bench.collocation.mesh import Mesh
 from usd_bench.collocation.piecewise import mesh_of, projected
-from usd_bench.collocation.system import Collocation, Linearised, Unknowns
+from usd_bench.collocation.system import Collocation, Linearised, Mass
 from usd_bench.errors import SpectrumError
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
@@ -115,31 +115,15 @@ def _eigen(problem: Problem, profile: Profile, mesh: Mesh, count: int) -> tuple[
     system = Collocation(problem, mesh, pinned=False)
     at = projected(problem, profile, mesh)
     linear = system.linearise(at)
-    mass = _mass(system, at)
+    mass = system.mass(at)
     solve = _dense if linear.through is not None else _shift_invert
     return float(linear.residual.abs().max()), *solve(system, linear, mass, count)
 
 
-def _mass(system: Collocation, at: Unknowns) -> dict[str, Tensor]:
-    """For each evolving equation, ∂(field / scale) / ∂(raw function) at the collocation points, (N,)."""
-    problem = system.problem
-    points, lam = problem.points(system.x), at.scalars[0]
-    scale = problem.scale(points, lam)
-    raw = {name: jet[0].requires_grad_() for name, jet in system.raw_jets(at.fields).items()}
-    with torch.enable_grad():
-        lifted = problem.lift(raw, points, lam)
-        return {
-            equation: torch.autograd.grad(lifted[name].sum(), raw[name])[0] / scale[equation]
-            for equation, name in problem.evolution.items()
-        }
-
-
-def _dense(
-    system: Collocation, linear: Linearised, mass: dict[str, Tensor], count: int
-) -> tuple[np.ndarray, Eigenfunctions]:
+def _dense(system: Collocation, linear: Linearised, mass: Mass, count: int) -> tuple[np.ndarray, Eigenfunctions]:
     """All eigenvalues of the full pencil, of which those of largest real part are kept."""
     assembled = Dense(system, linear)
-    right = assembled.mass(mass)
+    right = assembled.mass(mass.by_raw)
     values, vectors = eig(-assembled.matrix.numpy(), right.numpy())
     finite = np.isfinite(values) & (np.abs(values) < 1e3)
     values, vectors = values[finite], vectors[:, finite]
@@ -148,17 +132,11 @@ def _dense(
     return values[keep], lambda i: {n: torch.from_numpy(vectors[:, i])[index] for n, index in assembled.index.items()}
 
 
-def _shift_invert(
-    system: Collocation, linear: Linearised, mass: dict[str, Tensor], count: int
-) -> tuple[np.ndarray, Eigenfunctions]:
+def _shift_invert(system: Collocation, linear: Linearised, mass: Mass, count: int) -> tuple[np.ndarray, Eigenfunctions]:
     """Arnoldi on M (J + σM)^-1, whose eigenvalues are 1/(σ - μ)."""
     names = list(linear.seeds)
     q, e, k, a = system.shape
-    shifted = {name: seed.clone() for name, seed in linear.seeds.items()}
-    for equation, name in system.problem.evolution.items():
-        row, value = system.problem.equations.index(equation), system.problem.channels[name].indices.index(())
-        shifted[name][row, value] += SHIFT * mass[equation].view(e, k, a)
-    factored = Blocks(system, Linearised(**{**vars(linear), "seeds": shifted}))
+    factored = Blocks(system, system.with_mass(linear, mass, SHIFT))
     rows = [system.problem.equations.index(equation) for equation in system.problem.evolution]
     still = torch.zeros(e + 1, len(names), a, 1, dtype=torch.float64)
 
@@ -170,7 +148,7 @@ def _shift_invert(
     def apply(vector: np.ndarray) -> np.ndarray:
         found = fields(vector)
         parts = [
-            mass[equation] * torch.einsum("kn,ena->eka", system.values_at_points(name), found[name]).flatten()
+            mass.by_raw[equation] * torch.einsum("kn,ena->eka", system.values_at_points(name), found[name]).flatten()
             for equation, name in system.problem.evolution.items()
         ]
         result: np.ndarray = torch.cat(parts).numpy()

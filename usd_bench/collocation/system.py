@@ -15,7 +15,8 @@ Russell, Numerical Solution of Boundary Value Problems (1995), chapter 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,9 @@ from usd_bench.collocation.mesh import Mesh
 from usd_bench.elements import differentiation, gauss, interpolation, lobatto
 from usd_bench.jets import slope
 from usd_bench.problem import Problem
+
+Kind = Literal["normalisation", "admissibility"]
+"""Of conditions that close the system with a scalar."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,17 @@ class Linearised:
     """Nonlocal part: the derivative by the density, (equations, N, N), or None for a local problem."""
     density_rows: dict[str, Tensor] | None = None
     """The density's derivative by the raw values of each field at the collocation points, (N,)."""
+
+
+@dataclass(frozen=True)
+class Mass:
+    """What evolves: the field that each evolving equation moves, over that equation's scale, and its derivatives by the
+    raw function and by λ, all (N,) at the collocation points and by equation.
+    """
+
+    value: dict[str, Tensor]
+    by_raw: dict[str, Tensor]
+    by_lam: dict[str, Tensor]
 
 
 class Collocation:
@@ -196,7 +211,7 @@ class Collocation:
                 through += by_term[:, i, :, None] * matrix
             density_rows = self._density_rows(raw, at.scalars)
             border = border + through @ _slopes(lambda scalars: self._density(raw, scalars), at.scalars)
-        closure, closure_row = self._closure(at)
+        closure, closure_row = self.condition("admissibility", at)
         return Linearised(
             residual=residual.detach().view(self.shape),
             seeds={
@@ -233,6 +248,40 @@ class Collocation:
             found = torch.autograd.grad(density.sum(), list(inputs.values()), materialize_grads=True)
         return {name: by_jet[0] for name, by_jet in zip(inputs, found, strict=True)}
 
+    # -- the rescaled dynamics, mass · ∂τ unknowns + residual = 0 ----------------------------------------------------
+
+    def mass(self, at: Unknowns) -> Mass:
+        """What of the unknowns the evolving equations move."""
+        evolution, points = self.problem.evolution, self.problem.points(self.x)
+        raw = {name: jet[0].requires_grad_() for name, jet in self.raw_jets(at.fields).items()}
+        lam = at.scalars[0].detach()
+        scale = self.problem.scale(points, lam)
+
+        def evolved(at_lam: Tensor) -> dict[str, Tensor]:
+            lifted = self.problem.lift(raw, points, at_lam)
+            return {equation: lifted[name] / scale[equation] for equation, name in evolution.items()}
+
+        with torch.enable_grad():
+            value = evolved(lam)
+            by_raw = {eq: torch.autograd.grad(value[eq].sum(), raw[name])[0] for eq, name in evolution.items()}
+        raw = {name: values.detach() for name, values in raw.items()}
+        return Mass(
+            value={equation: values.detach() for equation, values in value.items()},
+            by_raw=by_raw,
+            by_lam=dict(
+                zip(evolution, slope(lambda at_lam: torch.stack(list(evolved(at_lam).values())), lam), strict=True)
+            ),
+        )
+
+    def with_mass(self, linear: Linearised, mass: Mass, factor: float) -> Linearised:
+        """The derivatives of residual + factor · mass."""
+        seeds, border = {name: seed.clone() for name, seed in linear.seeds.items()}, linear.border.clone()
+        for equation, name in self.problem.evolution.items():
+            row, value = self.problem.equations.index(equation), self.problem.channels[name].indices.index(())
+            seeds[name][row, value] += factor * mass.by_raw[equation].view(self.shape[1:])
+            border[row, ..., 0] += factor * mass.by_lam[equation].view(self.shape[1:])
+        return replace(linear, seeds=seeds, border=border)
+
     # -- conditions ---------------------------------------------------------------------------------------------------
 
     def ends(self, fields: Mapping[str, Tensor]) -> Tensor:
@@ -265,24 +314,25 @@ class Collocation:
         d = differentiation(lobatto(self.mesh.degree + self.order[name])).to(self.x.device)
         return d[0] / self.elements.half[:, None], d[-1] / self.elements.half[:, None]
 
-    def _closure(self, at: Unknowns) -> tuple[Tensor, Unknowns]:
+    def condition(self, kind: Kind, at: Unknowns) -> tuple[Tensor, Unknowns]:
+        """The mean error of the conditions of a kind, summed over them (0-d), and its derivatives."""
         fields = {name: v.detach().requires_grad_() for name, v in at.fields.items()}
         scalars = at.scalars.detach().requires_grad_()
         with torch.enable_grad():
-            error = self._admissibility(fields, scalars)
+            error = self._error(kind, fields, scalars)
             found = torch.autograd.grad(error, [*fields.values(), scalars], materialize_grads=True)
         return error.detach(), Unknowns(dict(zip(fields, found[:-1], strict=True)), found[-1])
 
     def admissibility(self, at: Unknowns) -> float:
         """The mean error of the admissibility conditions."""
         with torch.no_grad():
-            return float(self._admissibility(at.fields, at.scalars))
+            return float(self._error("admissibility", at.fields, at.scalars))
 
-    def _admissibility(self, fields: Mapping[str, Tensor], scalars: Tensor) -> Tensor:
+    def _error(self, kind: Kind, fields: Mapping[str, Tensor], scalars: Tensor) -> Tensor:
         problem, lam = self.problem_at(scalars)
         total = scalars.new_zeros(())
         for condition in problem.conditions():
-            if condition.kind == "admissibility":
+            if condition.kind == kind:
                 x = condition.at.to(scalars.device)
                 u = problem.trial({name: self._raw_jet_at(name, values, x) for name, values in fields.items()}, x, lam)
                 if self._terms:
