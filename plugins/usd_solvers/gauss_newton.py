@@ -25,7 +25,6 @@ from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.least_squares.streamed import Streamed
 from usd_solvers.least_squares.trust import next_radius
-from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.objective import Loss, Objective
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 
@@ -269,7 +268,7 @@ class GaussNewton(NetworkSolver):
         residual = ansatz.residual(state.theta, state.points)
         added = ansatz.next_stage(state.theta, state.points, residual, self.wide, generator)
         earlier = torch.cat([state.earlier, added])
-        size = Ansatz.stacked(problem, self.hidden(problem), self.wide, earlier).size
+        size = self.Trial.stacked(problem, self.hidden(problem), self.wide, earlier).size
         number = max(len(state.points), ROWS * size // len(problem.equations))
         points = self.later_points(problem, state, number, residual.abs().sum(0), generator)
         begun = self.begin(

@@ -41,6 +41,7 @@ def register_solvers(register: Register) -> None:
         ("hessian_free", "hessian_free:HessianFree", "truncated Gauss-Newton by products with the Jacobian"),
         ("nncg", "nncg:NNCG", "Newton-CG with a Nyström preconditioner"),
         ("scipy_least_squares", "scipy_least_squares:ScipyLeastSquares", "scipy's trf, dogbox or lm"),
+        ("chebyshev_gn", "chebyshev_gn:ChebyshevGN", "Gauss-Newton on Chebyshev series in the features"),
         ("random_features", "random_features:RandomFeatures", "a fixed random layer, its output by Gauss-Newton"),
         ("lbfgs", "lbfgs:LBFGS", "L-BFGS with a strong Wolfe line search"),
     ):

@@ -57,7 +57,7 @@ class RandomFeatures(GaussNewton):
         layers = [layer.scattered(generator, self.config.frequency, features, evenly) for _ in problem.fields]
         nothing = torch.zeros(Ansatz(problem, self.hidden(problem)).size, dtype=torch.float64)
         earlier = torch.cat([nothing, torch.ones(1, dtype=torch.float64), *layers]).to(device)
-        size = Ansatz.stacked(problem, self.hidden(problem), self.wide, earlier).size
+        size = self.Trial.stacked(problem, self.hidden(problem), self.wide, earlier).size
         theta = torch.zeros(size, dtype=torch.float64, device=device)
         theta[-1] = problem.bracket.guess if self.config.lam_start is None else self.config.lam_start
         state = self.begin(

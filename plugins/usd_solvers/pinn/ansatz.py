@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from types import SimpleNamespace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +53,9 @@ class Below:
 class Ansatz:
     """Networks for a problem. Stateless: the parameters are an argument of every method."""
 
+    Function: ClassVar[type[Network]] = Network
+    """What stands for each field in the first stage."""
+
     def __init__(
         self,
         problem: Problem,
@@ -69,7 +73,8 @@ class Ansatz:
         probe = torch.zeros(1, len(problem.coords), dtype=torch.float64)
         features = problem.feature_jet(probe, torch.ones((), dtype=torch.float64), value).shape[-1]
         self._value = value
-        self._networks = {f.name: Network(features, hidden) for f in problem.fields}
+        function = self.Function if below is None else Network
+        self._networks = {f.name: function(features, hidden) for f in problem.fields}
         sizes = {name: network.size for name, network in self._networks.items()}
         outputs = {name: network.output_size for name, network in self._networks.items()}
         self._hidden_slices = _slices({name: size - outputs[name] for name, size in sizes.items()})
@@ -345,8 +350,16 @@ class Ansatz:
 class NetworkProfile(Profile):
     """The fields of networks at fixed parameters, with those of earlier stages."""
 
-    def __init__(self, problem: Problem, hidden: tuple[int, ...], wide: int, theta: Tensor, earlier: Tensor) -> None:
-        self._problem, self._hidden, self._wide = problem, hidden, wide
+    def __init__(
+        self,
+        trial: type[Ansatz],
+        problem: Problem,
+        hidden: tuple[int, ...],
+        wide: int,
+        theta: Tensor,
+        earlier: Tensor,
+    ) -> None:
+        self._trial, self._problem, self._hidden, self._wide = trial, problem, hidden, wide
         self._theta, self._earlier = (part.detach().cpu().clone() for part in (theta, earlier))
         self.lam = float(self._ansatz("cpu").lam(self._theta))
 
@@ -357,7 +370,7 @@ class NetworkProfile(Profile):
         return {"theta": self._theta, "earlier": self._earlier}
 
     def _ansatz(self, device: str | torch.device) -> Ansatz:
-        return Ansatz.stacked(self._problem, self._hidden, self._wide, self._earlier.to(device))
+        return self._trial.stacked(self._problem, self._hidden, self._wide, self._earlier.to(device))
 
 
 def _slices(sizes: dict[str, int]) -> dict[str, slice]:

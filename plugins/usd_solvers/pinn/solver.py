@@ -92,6 +92,7 @@ class NetworkSolver(Solver):
 
     Config: ClassVar[type[SolverConfig]] = NetworkConfig
     State: ClassVar[type[State]] = NetworkState
+    Trial: ClassVar[type[Ansatz]] = Ansatz
     config: NetworkConfig
 
     def __init__(self, config: Any = None) -> None:
@@ -113,7 +114,7 @@ class NetworkSolver(Solver):
 
     def init(self, problem: Problem, seed: int, device: str) -> Any:
         generator = torch.Generator().manual_seed(seed)
-        ansatz = Ansatz(problem, self.hidden(problem))
+        ansatz = self.Trial(problem, self.hidden(problem))
         theta = ansatz.initial(generator, "cpu")
         points = self.first_points(problem, self.number(problem), generator)
         if self.config.warm_start != "none":
@@ -141,15 +142,17 @@ class NetworkSolver(Solver):
         """The solver's own state around the common fields."""
 
     def profile(self, problem: Problem, state: NetworkState) -> Profile:
-        return NetworkProfile(problem, self.hidden(problem), self.wide, state.theta, state.earlier)
+        return NetworkProfile(self.Trial, problem, self.hidden(problem), self.wide, state.theta, state.earlier)
 
     def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
-        return NetworkProfile(problem, self.hidden(problem), self.wide, tensors["theta"], tensors["earlier"])
+        return NetworkProfile(
+            self.Trial, problem, self.hidden(problem), self.wide, tensors["theta"], tensors["earlier"]
+        )
 
     def ansatz(self, problem: Problem, state: NetworkState) -> Ansatz:
         """The trial functions of the state's stage, at its points."""
         terms = self._terms(problem, state) if problem.nonlocal_terms else {}
-        return Ansatz.stacked(problem, self.hidden(problem), self.wide, state.earlier, terms)
+        return self.Trial.stacked(problem, self.hidden(problem), self.wide, state.earlier, terms)
 
     def number(self, problem: Problem) -> int:
         """How many collocation points there are, about."""

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from usd_bench.problem import Problem
 from usd_bench.solver import SolverConfig, State
-from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.solver import NetworkConfig, NetworkSolver, NetworkState
 from usd_solvers.quasi_newton.update import Update, updated
 
@@ -52,7 +51,7 @@ class QuasiNewton(NetworkSolver):
     config: QuasiNewtonConfig
 
     def supports(self, problem: Problem) -> str | None:
-        size = Ansatz(problem, self.hidden(problem)).size
+        size = self.Trial(problem, self.hidden(problem)).size
         if size > LARGEST:
             return f"{size} parameters; a full inverse Hessian is refused beyond {LARGEST}"
         return super().supports(problem)
