@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from usd_bench.metrics import RES_L2, measure
 from usd_bench.registry import Registry
 from usd_problems.burgers import Burgers
+from usd_solvers.adam_lbfgs import AdamLBFGS, AdamLBFGSConfig
 from usd_solvers.pinn import extra, memory
 from usd_solvers.pinn.descent import Descent
 
@@ -50,7 +51,8 @@ def test_every_descent_finds_the_minimum_of_a_quadratic(name: str) -> None:
     """By the optimiser alone, on a matrix, a vector and a number as a network and λ have them."""
     cls = Registry.load().get("solvers", name).load()
     rate = 0.1 if name == "shampoo" else 0.02
-    solver = cls(cls.Config(learning_rate=rate) if "learning_rate" in cls.Config.model_fields else None)
+    settings = {"learning_rate": rate} if "learning_rate" in cls.Config.model_fields else {}
+    solver = cls(cls.Config(**settings, **({"first": 10**6} if name == "adam_lbfgs" else {})))
     target = [torch.linspace(-1, 1, 6, dtype=F64).view(2, 3), torch.ones(2, dtype=F64), torch.tensor([0.5], dtype=F64)]
     parameters = [torch.zeros_like(part).requires_grad_() for part in target]
     kept: dict[str, torch.Tensor] = {}
@@ -96,6 +98,22 @@ def test_lbfgs_reaches_the_minimum_of_a_quadratic_in_few_steps() -> None:
     for _ in range(25):
         optimiser.step(closure)
     assert (x - 1).abs().max().item() < 1e-8
+
+
+def test_adam_hands_over_to_lbfgs_and_its_points_stay() -> None:
+    problem, solver = Burgers(), AdamLBFGS(AdamLBFGSConfig(hidden="8x8", points=100, first=20))
+    state = solver.init(problem, 0, "cpu")
+    for _ in range(20):
+        state = solver.step(problem, state)
+    by_adam = RES_L2.compute(measure(problem, solver.profile(problem, state)))
+    assert any("exp_avg" in name for name in state.memory)
+    points = state.points
+    for _ in range(30):
+        state = solver.step(problem, state)
+    assert any("old_dirs" in name for name in state.memory)
+    assert not any("exp_avg" in name for name in state.memory)
+    assert torch.equal(state.points, points)
+    assert RES_L2.compute(measure(problem, solver.profile(problem, state))) < 0.5 * by_adam
 
 
 def test_a_solver_without_its_package_says_what_to_install() -> None:

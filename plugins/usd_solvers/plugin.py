@@ -29,6 +29,7 @@ def register_solvers(register: Register) -> None:
     )
     for name, reference, summary in (
         ("adam", "adam:Adam", "Adam on the same networks: the first-order baseline"),
+        ("adam_lbfgs", "adam_lbfgs:AdamLBFGS", "Adam first, then L-BFGS"),
         ("adamw", "adamw:AdamW", "AdamW with a cosine schedule"),
         ("soap", "soap:SOAP", "Adam in the eigenbasis of Shampoo's preconditioner"),
         ("shampoo", "shampoo:Shampoo", "gradients preconditioned by roots of their second moments"),
