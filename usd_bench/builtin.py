@@ -31,6 +31,7 @@ def register_trackers(register: Register) -> None:
 def register_commands(register: Register) -> None:
     for name, summary in {
         "run": "Run every pairing of problems and solvers, and store what the harness measures.",
+        "tune": "Search a solver's settings on a proxy problem, for suites.",
         "list": "List problems, solvers, metrics, known answers, or the runs in a store.",
         "references": "Build or verify the reference profiles.",
         "spectrum": "Eigenvalues of the linearised dynamics about a run's profile: its unstable modes.",

@@ -2,6 +2,7 @@
 
 UsdBenchError            exit code 2, one line, never a traceback
 ├── SelectorError        an unknown or malformed problem, solver or parameter
+├── ConfigError          a suite or a file of settings that cannot be read, with its line
 ├── PluginError          a plugin that cannot be loaded, or two that claim one name
 ├── StoreError           a results folder that cannot be read or written
 ├── CheckpointError      a checkpoint that is damaged or belongs to something else
@@ -23,6 +24,10 @@ class UsdBenchError(Exception):
 
 class SelectorError(UsdBenchError):
     """An unknown or malformed problem, solver, metric or parameter."""
+
+
+class ConfigError(UsdBenchError):
+    """A suite or a file of settings that cannot be read, or says what cannot be; the message begins with its line."""
 
 
 class PluginError(UsdBenchError):

@@ -37,6 +37,11 @@ class Counters:
     vjp: int = 0
     linear_solve: int = 0
 
+    @property
+    def evaluations(self) -> int:
+        """Of the residual, of its Jacobian, and of products with it: what a budget of work counts."""
+        return self.residual + self.jacobian + self.jvp + self.vjp
+
 
 @dataclass(kw_only=True)
 class State:

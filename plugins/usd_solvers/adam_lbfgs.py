@@ -55,5 +55,7 @@ class AdamLBFGS(Descent):
 
     def optimiser(self, parameters: list[Tensor], iteration: int) -> torch.optim.Optimizer:
         if iteration < self.config.first:
-            return Adam(AdamConfig(learning_rate=self.config.learning_rate)).optimiser(parameters, iteration)
-        return LBFGS(LBFGSConfig(history=self.config.history)).optimiser(parameters, iteration)
+            adam = AdamConfig.model_validate({"learning_rate": self.config.learning_rate})
+            return Adam(adam).optimiser(parameters, iteration)
+        lbfgs = LBFGSConfig.model_validate({"history": self.config.history})
+        return LBFGS(lbfgs).optimiser(parameters, iteration)

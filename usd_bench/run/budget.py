@@ -13,12 +13,14 @@ from usd_bench.metrics import Metric
 
 @dataclass(frozen=True)
 class Budget:
-    """``max_iter``: iterations, or None for no limit. ``max_time``: seconds inside the solver; evaluation is not
-    counted. ``until``: metric targets, all of which must hold for ``converged``. ``eval_every``: iterations
-    between two measurements, at which targets are checked.
+    """``max_iter``: iterations, or None for no limit. ``max_work``: evaluations of the residual, of its Jacobian and of
+    products with it, one each, or None; checked after every iteration. ``max_time``: seconds inside the solver; the
+    harness's own measuring is not counted. ``until``: metric targets, all of which must hold for ``converged``.
+    ``eval_every``: iterations between two measurements, at which targets are checked.
     """
 
     max_iter: int | None
+    max_work: int | None
     max_time: float
     until: Mapping[str, float]
     eval_every: int

@@ -78,7 +78,11 @@ def drive(
     solved, evaluated = spent[0] + clock.lap(), spent[1]
     while True:
         n = outcome.iterations = state.iteration
-        at_limit = budget.max_iter is not None and n >= budget.max_iter
+        at_limit = ""
+        if budget.max_iter is not None and n >= budget.max_iter:
+            at_limit = f"{budget.max_iter} iterations"
+        elif budget.max_work is not None and state.counters.evaluations >= budget.max_work:
+            at_limit = f"{state.counters.evaluations} evaluations of at most {budget.max_work}"
         out_of_time = solved >= budget.max_time or evaluated >= MEASURING_LIMIT * budget.max_time
         stopping = observer.stop_requested()
         finished = bool(solver.finished(state))
@@ -141,7 +145,7 @@ def _verdict(
     reached: bool,
     budget: Budget,
     values: Mapping[str, float],
-    at_limit: bool,
+    at_limit: str,
     out_of_time: bool,
     stopping: bool,
     finished: bool,
@@ -156,7 +160,7 @@ def _verdict(
     if finished:
         return "budget", FINISHED
     if at_limit:
-        return "budget", f"{budget.max_iter} iterations"
+        return "budget", at_limit
     if out_of_time:
         if row["time_solve_s"] < budget.max_time:
             return (

@@ -54,6 +54,7 @@ class Limits:
     """What the user said about budgets; None where the problem's recommendation holds."""
 
     max_iter: int | None = None
+    max_work: int | None = None
     max_time: float | None = None
     until: dict[str, float] | None = None
     eval_every: int | None = None
@@ -159,6 +160,7 @@ def _budget(problem: Problem, solver: Solver, limits: Limits) -> Budget:
         raise ValueError(f"eval_every is {solver.eval_every}; expected at least 1")
     return Budget(
         max_iter=limits.max_iter,
+        max_work=limits.max_work,
         max_time=recommended.max_time if limits.max_time is None else limits.max_time,
         until=dict(recommended.until if limits.until is None else limits.until),
         eval_every=limits.eval_every or solver.eval_every,

@@ -1,0 +1,179 @@
+"""Suites: files that say which problems meet which solvers, with which seeds and budgets.
+
+    # configs/suite/smoke.yaml
+    seeds: 2
+    max_time: 20
+    runs:
+      - problem: burgers[order=[0,1]]
+        solver: [gauss_newton, adam]
+      - problem: toy_ipm
+        solver: gauss_newton
+        until: res_max=1e-3
+
+What an item does not say, the head of the file says, and else the problem. With ``tuned: true`` solvers run with the
+settings that ``usd-bench tune`` wrote to ``tuned/<solver>.yaml`` beside the suite's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from usd_bench.errors import ConfigError, SelectorError, did_you_mean
+from usd_bench.registry import Registry
+from usd_bench.run.budget import parse_until
+from usd_bench.run.plan import Job, Limits, plan
+from usd_bench.selectors import Selection, parse
+
+
+def _joined(value: Any) -> Any:
+    """Several selectors as one."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _until(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_until(value)
+        except SelectorError as error:
+            raise ValueError(str(error).replace("--until", "until")) from None
+    return value
+
+
+Selectors = Annotated[str, BeforeValidator(_joined)]
+
+
+class Budgets(BaseModel):
+    """What the head of a suite and each of its items may say; None: not said."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seeds: int | None = Field(None, ge=1, le=100_000)
+    seed: int | None = Field(None, ge=0, le=2**62)
+    max_iter: int | None = Field(None, ge=0)
+    max_work: int | None = Field(None, ge=0)
+    max_time: float | None = Field(None, gt=0)
+    until: Annotated[dict[str, float] | None, BeforeValidator(_until)] = None
+    eval_every: int | None = Field(None, ge=1)
+
+    def beneath(self, above: Budgets) -> Budgets:
+        """These, where ``above`` says nothing."""
+        return Budgets(**{n: b if (b := getattr(above, n)) is not None else getattr(self, n) for n in BUDGETS})
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_iter, self.max_work, self.max_time, self.until, self.eval_every)
+
+
+BUDGETS = tuple(Budgets.model_fields)
+
+
+class Item(Budgets):
+    """Problems and solvers that meet, every one of the former with every one of the latter."""
+
+    problem: Selectors
+    solver: Selectors
+    tuned: bool = False
+
+
+class _File(Budgets):
+    runs: list[Item] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite with the place of each item, for errors."""
+
+    path: Path
+    head: Budgets
+    items: tuple[Item, ...]
+    lines: tuple[int, ...]
+
+    def jobs(self, registry: Registry, above: Budgets, device: str) -> list[Job]:
+        """Every run of the suite, each once; ``above``: what the command line says. Raises ``ConfigError``."""
+        found: dict[str, Job] = {}
+        for item, line in zip(self.items, self.lines, strict=True):
+            budgets = self.head.beneath(item).beneath(above)
+            first, number = budgets.seed or 0, budgets.seeds or 1
+            try:
+                solvers = self._tuned(item.solver) if item.tuned else item.solver
+                jobs = plan(registry, item.problem, solvers, range(first, first + number), budgets.limits, device)
+            except SelectorError as error:
+                raise ConfigError(f"{self.path}:{line}: {error}") from None
+            found.update((job.run_id, job) for job in jobs)
+        return list(found.values())
+
+    def _tuned(self, solvers: str) -> str:
+        return ",".join(tuned(self.path.parent.parent / "tuned", selection) for selection in parse(solvers))
+
+
+def tuned(folder: Path, solver: Selection) -> str:
+    """The selector of a solver with its tuned settings, those it was given first. Raises ``SelectorError``."""
+    path = folder / f"{solver.name}.yaml"
+    if not path.is_file():
+        raise SelectorError(f"no tuned settings of {solver.name!r}: there is no {path} (usd-bench tune makes it)")
+    settings = load(path)[0].get("settings")
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected 'settings:' with a mapping")
+    shown = ",".join(f"{key}={value}" for key, value in (settings | solver.parameters).items())
+    return f"{solver.name}[{shown}]"
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite in a file. Raises ``ConfigError`` with the line of what is wrong."""
+    data, node = load(path)
+    try:
+        file = _File(**data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}:{_line(node, first['loc'])}: {_said(first)}") from None
+    lines = tuple(_line(node, ("runs", i)) for i in range(len(file.runs)))
+    return Suite(path, file, tuple(file.runs), lines)
+
+
+def load(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+    """A YAML mapping and its nodes, which know their lines. Raises ``ConfigError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    if not isinstance(data, dict) or node is None or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"{path}:1: expected a mapping, such as 'seeds: 2'")
+    return data, node
+
+
+def _said(error: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no such key{did_you_mean(str(error['loc'][-1]), Item.model_fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}"
+
+
+def _line(node: yaml.Node, loc: Sequence[str | int]) -> int:
+    """The line of the deepest node on the way to ``loc``."""
+    line = node.start_mark.line + 1
+    for part in loc:
+        below = None
+        if isinstance(node, yaml.MappingNode):
+            pairs = {key.value: (key, value) for key, value in node.value}
+            if part in pairs:
+                key, below = pairs[part]
+                line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            below = node.value[part]
+            line = below.start_mark.line + 1
+        if below is None:
+            break
+        node = below
+    return line
