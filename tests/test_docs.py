@@ -27,7 +27,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_every_hook_is_documented_and_shows_an_example() -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text()
+    page = (ROOT / "docs" / "extending.md").read_text()
     for kind in KINDS:
         hook = getattr(hookspecs, f"register_{kind}")
         assert f"`{hook.__name__}`" in page
@@ -35,7 +35,7 @@ def test_every_hook_is_documented_and_shows_an_example() -> None:
 
 
 def test_the_solver_of_the_plugin_page_runs(cli, tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text()
+    page = (ROOT / "docs" / "extending.md").read_text()
     source = re.search(r"```python\n(.*?)```", page, re.S)[1]
     (tmp_path / "my_plugins").mkdir()
     (tmp_path / "my_plugins" / "random_search.py").write_text(source, encoding="utf-8")
@@ -47,6 +47,24 @@ def test_the_solver_of_the_plugin_page_runs(cli, tmp_path: Path) -> None:
     assert rows[0]["res_max"] > rows[1]["res_max"]
     shown = cli("show", rows[0]["run_id"], "--plugins-dir", "my_plugins")
     assert "picture" in shown.stdout
+
+
+def test_the_diff_of_the_extending_page_adds_a_solver_at_run_time(cli, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "extending.md").read_text()
+    (tmp_path / "rprop.diff").write_text(re.search(r"```diff\n(.*?)```", page, re.S)[1], encoding="utf-8")
+    subprocess.run(["git", "apply", "rprop.diff"], cwd=tmp_path, check=True)
+    command = re.search(r"    usd-bench (run .*rprop.*)", page)[1].split()
+    done = cli(*command, "--json", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    rows = {(row["solver"], row["seed"]): row for row in json.loads(done.stdout)}
+    for seed in (0, 1):
+        assert rows["rprop", seed]["res_max"] < rows["adam", seed]["res_max"]
+    traces = {}
+    for row in rows.values():
+        folder = tmp_path / "results" / "artifacts" / row["run_id"]
+        first = (folder / "metrics.csv").read_text().splitlines()[1].split(",")
+        traces[row["solver"], row["seed"]] = first[1:4]
+    assert traces["rprop", 0] == traces["adam", 0] != traces["adam", 1]  # the same start
 
 
 def test_every_file_the_readme_points_to_exists() -> None:

@@ -34,7 +34,7 @@ from usd_solvers.least_squares.qr import QR
 from usd_solvers.least_squares.semi_normal import SemiNormal
 from usd_solvers.least_squares.streamed import Streamed
 from usd_solvers.least_squares.trust import next_radius
-from usd_solvers.pinn.frequency import dominant_frequency
+from usd_solvers.pinn.frequency import median_frequency
 from usd_solvers.pinn.shares import drawn
 from usd_solvers.pinn.solver import FUNNEL
 
@@ -476,10 +476,16 @@ def test_a_state_in_a_later_stage_continues_bit_for_bit_and_its_profile_is_store
     assert torch.equal(again.fields(x)["W"], profile.fields(x)["W"])
 
 
-def test_the_dominant_frequency_is_that_of_a_wave_between_scattered_points() -> None:
+def test_the_median_frequency_is_that_of_a_wave_between_scattered_points() -> None:
     z = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=F64) * 2 - 1
     wave = torch.sin(17 * z[:, 0] + 0.3) + 0.2 * torch.sin(5 * z[:, 1])
-    assert dominant_frequency(z, wave[None]) == pytest.approx(17, abs=1)
+    assert median_frequency(z, wave[None]) == pytest.approx(17, abs=1)
+
+
+def test_the_median_frequency_of_a_wave_that_quickens_lies_between_its_ends() -> None:
+    z = torch.linspace(-1, 1, 4000, dtype=F64)[:, None]
+    quickens = torch.sin(20 * z[:, 0] + 50 * (z[:, 0] + 1) ** 2)  # from 20 to 220 radians per unit
+    assert median_frequency(z, quickens[None]) == pytest.approx(120, abs=15)
 
 
 def test_points_are_drawn_in_proportion_to_their_shares() -> None:

@@ -27,7 +27,7 @@ from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_solvers.least_squares.operator import Operator
 from usd_solvers.pinn.fit import fitted, raw_functions
-from usd_solvers.pinn.frequency import dominant_frequency
+from usd_solvers.pinn.frequency import median_frequency
 from usd_solvers.pinn.network import Network, Trace
 from usd_solvers.pinn.shares import shares
 
@@ -125,11 +125,11 @@ class Ansatz:
         """What a stage on top of this one adds to ``earlier``: amplitude and hidden layers suit the residual at ``x``
         (equations, N).
 
-        The amplitude is the residual's size over its dominant frequency, at which hidden layers vary. Reads from the
+        The amplitude is the residual's size over its median frequency, at which hidden layers vary. Reads from the
         device.
         """
         features = self.problem.feature_jet(x, self.lam(theta), self._value)[0]
-        frequency = dominant_frequency(features, residual)
+        frequency = median_frequency(features, residual)
         amplitude = residual.square().mean().sqrt() / frequency
         network = Network(features.shape[1], (wide,))
         share = shares(residual.abs().sum(0))
