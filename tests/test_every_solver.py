@@ -1,4 +1,4 @@
-"""Every registered solver once, from the command line to the store, on burgers; and what each refuses, with the reason."""
+"""Every registered solver once, from the command line to the store, on burgers; what cannot run, with its reason."""
 
 from __future__ import annotations
 

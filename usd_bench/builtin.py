@@ -37,6 +37,7 @@ def register_commands(register: Register) -> None:
         "spectrum": "Eigenvalues of the linearised dynamics about a run's profile: its unstable modes.",
         "funnel": "Residual against λ of runs that held it: where a smooth profile is.",
         "show": "Show one run: its numbers, and a picture of its fields and convergence.",
+        "validate": "Check that stores keep their rules: schema, identities, possible values.",
         "cite": "Print what to cite, as BibTeX.",
         "data": "Generate sample data of a problem.",
         "env": "Print the environment that would be recorded with a run.",
