@@ -1,0 +1,79 @@
+"""Runs as tables to analyse: what was solved, by which method, and the measures and costs that can be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MEASURES: dict[str, str] = {
+    "residual": "largest scaled residual or violation of a side condition",
+    "err_max": "largest error against the known profile",
+    "lam_error": "|λ - λ_ref| / |λ_ref|",
+}
+"""What a run is to make small."""
+
+COSTS: dict[str, str] = {
+    "time_solve_s": "seconds in the solver",
+    "iteration": "iterations",
+    "work": "evaluations of the residual, its Jacobian, and products with it",
+}
+"""What it costs."""
+
+SEPARATE = ("run_id", "instance", "method", "seed")
+
+
+def instance_of(row: Mapping[str, Any]) -> str:
+    """The problem with its parameters: ``burgers[order=1]``."""
+    return selector(row["problem"], json.loads(row["parameters"]))
+
+
+def methods_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each row the solver, with those of its settings that differ between these rows."""
+    configs = [json.loads(row["config"]) for row in rows]
+    by_solver: dict[str, list[dict[str, Any]]] = {}
+    for row, config in zip(rows, configs, strict=True):
+        by_solver.setdefault(row["solver"], []).append(config)
+    differ = {
+        solver: {k for config in known for k in config if any(other.get(k) != config[k] for other in known)}
+        for solver, known in by_solver.items()
+    }
+    return [
+        selector(row["solver"], {k: v for k, v in config.items() if k in differ[row["solver"]]})
+        for row, config in zip(rows, configs, strict=True)
+    ]
+
+
+def selector(name: str, values: Mapping[str, Any]) -> str:
+    """``name[key=value]``, or the name alone."""
+    shown = ",".join(f"{key}={value}" for key, value in values.items())
+    return f"{name}[{shown}]" if shown else name
+
+
+def runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Runs with ``instance`` and ``method``."""
+    frame = pd.DataFrame(list(rows))
+    frame["instance"] = [instance_of(row) for row in rows]
+    frame["method"] = methods_of(rows)
+    return frame
+
+
+def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Evaluations of these runs, in order, with every measure and cost; a measure that is not known is infinite."""
+    frame = pd.DataFrame(list(trace))
+    frame = frame.merge(runs[[*SEPARATE, "lam_ref"]], on="run_id").sort_values(["run_id", "iteration"])
+    known = frame[["res_max", "cond_max"]].astype(float)
+    frame["residual"] = known.max(axis=1, skipna=False).fillna(np.inf)
+    frame["err_max"] = frame["err_max"].astype(float).fillna(np.inf)
+    reference = frame["lam_ref"].astype(float)
+    frame["lam_error"] = ((frame["lam"] - reference) / reference.where(reference != 0, 1.0)).abs().fillna(np.inf)
+    frame["work"] = frame[["n_residual", "n_jacobian", "n_jvp", "n_vjp"]].sum(axis=1)
+    return frame.reset_index(drop=True)
+
+
+def per_run(trace: pd.DataFrame, function: Callable[[pd.DataFrame], float]) -> pd.Series:
+    """A number for each run_id, from its evaluations."""
+    return pd.Series({run_id: function(part) for run_id, part in trace.groupby("run_id", sort=False)}, dtype=float)
