@@ -104,15 +104,17 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
             "n_jvp": 0,
             "n_vjp": 0,
             "time_solve_s": float(i),
+            "in_bracket": inside,
         }
-        for run_id, i, lam, residual in (
-            ("q", 4, 0.75, math.nan),
-            ("p", 0, 1.0, 1.0),
-            ("p", 4, 0.5, 0.01),
-            ("p", 2, 0.6, 0.1),
-            ("q", 0, 1.0, 1.0),
-            ("r", 0, 1.0, 0.5),
-            ("r", 8, 0.5, 1e-12),
+        for run_id, i, lam, residual, inside in (
+            ("q", 4, 0.75, math.nan, True),
+            ("p", 0, 1.0, 1.0, True),
+            ("p", 4, 0.5, 0.01, None),
+            ("p", 2, 0.6, 0.1, True),
+            ("q", 0, 1.0, 1.0, True),
+            ("q", 2, 3.0, 1e-9, False),
+            ("r", 0, 1.0, 0.5, True),
+            ("r", 8, 0.5, 1e-12, True),
         )
     ]
     known = runs_frame(runs)
@@ -127,8 +129,8 @@ def test_runs_are_named_by_the_settings_that_tell_them_apart() -> None:
     assert trace[trace["run_id"] == "p"]["iteration"].tolist() == [0, 2, 4]
     assert trace[trace["run_id"] == "p"]["work"].tolist() == [0, 6, 12]
     assert trace[trace["run_id"] == "r"]["residual"].tolist() == [0.5, 1e-9]  # a side condition counts
-    assert trace[trace["run_id"] == "q"]["residual"].tolist() == [1.0, INF]
-    assert trace["err_max"].tolist() == [INF] * 7
+    assert trace[trace["run_id"] == "q"]["residual"].tolist() == [1.0, INF, INF]  # another branch, then no number
+    assert trace["err_max"].tolist() == [INF] * 8
     assert trace[trace["run_id"] == "p"]["lam_error"].tolist() == pytest.approx([1.0, 0.2, 0.0])
 
 

@@ -38,6 +38,7 @@ def register_commands(register: Register) -> None:
         "funnel": "Residual against λ of runs that held it: where a smooth profile is.",
         "show": "Show one run: its numbers, and a picture of its fields and convergence.",
         "validate": "Check that stores keep their rules: schema, identities, possible values.",
+        "report": "Write a store as one HTML page: tables, curves, profiles.",
         "compare": "Compare two stores, commits or solvers, pairing by pairing.",
         "reproduce": "Run a stored row again, and say what differs.",
         "merge": "Copy the runs of several stores into one, each once.",

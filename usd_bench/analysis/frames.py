@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 MEASURES: dict[str, str] = {
-    "residual": "largest scaled residual or violation of a side condition",
-    "err_max": "largest error against the known profile",
-    "lam_error": "|λ - λ_ref| / |λ_ref|",
+    "residual": "residual",
+    "err_max": "error of the profile",
+    "lam_error": "relative error of λ",
 }
-"""What a run is to make small."""
+"""What a run is to make small. The residual is the largest scaled one, or violation of a side condition."""
 
 COSTS: dict[str, str] = {
     "time_solve_s": "seconds in the solver",
@@ -62,7 +62,9 @@ def runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Evaluations of these runs, in order, with every measure and cost; a measure that is not known is infinite."""
+    """Evaluations of these runs, in order, with every measure and cost. A measure that is not known is infinite, and so
+    are those of a profile of another branch: it is not what was asked for.
+    """
     frame = pd.DataFrame(list(trace))
     frame = frame.merge(runs[[*SEPARATE, "lam_ref"]], on="run_id").sort_values(["run_id", "iteration"])
     known = frame[["res_max", "cond_max"]].astype(float)
@@ -70,6 +72,8 @@ def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.Da
     frame["err_max"] = frame["err_max"].astype(float).fillna(np.inf)
     reference = frame["lam_ref"].astype(float)
     frame["lam_error"] = ((frame["lam"] - reference) / reference.where(reference != 0, 1.0)).abs().fillna(np.inf)
+    other = ~frame["in_bracket"].astype("boolean").fillna(True).astype(bool)  # null: a store of before schema 3
+    frame.loc[other, list(MEASURES)] = np.inf
     frame["work"] = frame[["n_residual", "n_jacobian", "n_jvp", "n_vjp"]].sum(axis=1)
     return frame.reset_index(drop=True)
 

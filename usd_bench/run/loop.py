@@ -93,11 +93,12 @@ def drive(
             measured = measure(problem, profile)
             values = compute(metrics, measured)
             evaluated += clock.lap()
-            row = _row(measured.lam, values, state, solved, evaluated)
+            # Profiles of all orders solve one equation: one with λ of another branch is not the one asked for.
+            inside = problem.bracket.low <= measured.lam <= problem.bracket.high
+            row = _row(measured.lam, values, state, solved, evaluated) | {"in_bracket": inside}
             outcome.trace.append(row)
             finite = all(math.isfinite(row[name]) for name in ("lam", "res_max", "cond_max"))
-            # Profiles of all orders solve one equation: one with λ of another branch is not the one asked for.
-            named = finite and problem.bracket.low <= measured.lam <= problem.bracket.high
+            named = finite and inside
             reached = named and budget.reached(metrics, values)
             best = named and (reached or outcome.best is None or _badness(row) < _badness(outcome.best))
             if best:

@@ -18,8 +18,8 @@ UNFINISHED = ("killed",)
 FAILED = ("error", "diverged", "timeout", "killed")
 """Statuses that ``--retry failed`` repeats."""
 
-MIGRATED = ("1",)
-"""Earlier schema versions that are read as they are: 1 lacks the column ``unstable_modes``."""
+MIGRATED = ("1", "2")
+"""Earlier schema versions that are read as they are: 1 lacks the column ``unstable_modes``, 2 ``in_bracket``."""
 
 Row = dict[str, Any]
 

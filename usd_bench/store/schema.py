@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
@@ -75,6 +75,11 @@ RUNS = _schema(
 TRACE = _schema(
     ("run_id", _TEXT, "key into runs/"),
     ("iteration", _INT, "iterations done"),
+    (
+        "in_bracket",
+        pa.bool_(),
+        "whether λ lies in the problem's bracket, else it is another profile's; null before schema 3",
+    ),
     *_MEASURED,
     *_WORK,
 )
