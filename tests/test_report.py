@@ -9,11 +9,13 @@ import subprocess
 from html import unescape
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.test_compare import row
 from usd_bench.report.data import COPIED, TARGETS, report_data
 from usd_bench.report.html import html_page
+from usd_bench.report.table import latex
 from usd_bench.store.writer import write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -132,6 +134,75 @@ def test_filtered_to_one_problem_the_page_names_its_winner(
     other = ({"burgers[order=0]", "ccf[order=0]"} - {problem}).pop()
     assert problem in ranking
     assert other not in ranking
+
+
+def test_the_summary_counts_failures_and_ranks_by_expected_cost(cli, store: Path) -> None:
+    done = cli("report", "--table", "markdown", "--target", "1e-3")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert rows[0][:5] == ["problem", "solver", "solved", "rate", "expected"]
+    # On burgers lbfgs needs 2 s; adam twice 8 s, and 8 s in the run that failed, over two successes.
+    assert [row[:3] + row[4:6] for row in rows[2:]] == [
+        ["burgers[order=0]", "lbfgs", "3 of 3", "2", "1"],
+        ["burgers[order=0]", "adam", "2 of 3", "12", "6"],
+        ["ccf[order=0]", "adam", "3 of 3", "1", "1"],
+        ["ccf[order=0]", "lbfgs", "3 of 3", "3", "3"],
+    ]
+    by_work = cli("report", "--table", "markdown", "--target", "1e-9", "--cost", "work").stdout
+    assert by_work.count("never | never") == 4
+
+
+def test_a_latex_table_is_escaped(cli, store: Path) -> None:
+    text = cli("report", "--table", "latex").stdout
+    assert text.startswith("\\begin{table}")
+    assert text.rstrip().endswith("\\end{table}")
+    assert text.count(r"\\") == 5
+    assert "×" not in text
+    assert latex(summary_of("a_b & 50%"), "c").count(r"a\_b \& 50\%") == 1
+
+
+def summary_of(method: str) -> pd.DataFrame:
+    values = {
+        "runs": 1,
+        "solved": 0,
+        "rate_low": 0.0,
+        "rate_high": 0.8,
+        "expected": float("inf"),
+        "ratio": float("inf"),
+    }
+    return pd.DataFrame([{"instance": "x", "method": method, "residual": 1.0, "digits": float("nan")} | values])
+
+
+@browser
+def test_the_page_and_the_table_agree_on_every_rank(cli, store: Path) -> None:
+    """The page computes its ranking itself, from the selection: another implementation of the same definitions."""
+    document, _ = shown(page_of(cli, store), "#target=0.001")
+    ranking = re.search(r'<table id="ranking".*?</table>', document, re.S)[0]
+    lines = re.findall(r"<tr>(.*?)</tr>", ranking.split("<tbody>")[1], re.S)
+    page = [[unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)] for line in lines]
+    done = cli("report", "--table", "markdown", "--target", "1e-3").stdout
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.splitlines() if line[:1] == "|"][2:]
+    assert [row[:4] for row in page] == [row[:4] for row in table]
+    for one, other in zip(page, table, strict=True):
+        for column in (4, 5):
+            assert float(one[column]) == pytest.approx(float(other[column]), rel=5e-3)
+
+
+@browser
+def test_fields_of_the_best_run_are_drawn(cli, rows, tmp_path: Path) -> None:
+    small = "gauss_newton[hidden=6x5,points=60]"
+    rows("-p", "burgers", "-s", small, "--max-iter", "3")
+    rows("-p", "toy_ipm", "-s", small, "--max-iter", "1")
+    assert cli("report").returncode == 0
+    page = tmp_path / "results" / "report.html"
+    document, console = shown(page, "#problem=burgers[order=0]")
+    assert console == ""
+    fields = re.search(r'<div id="fields".*?<div id="spectrum"', document, re.S)[0]
+    assert re.findall(r'<figure id="field-(\w+)"', fields) == ["W"]
+    assert "<canvas" in fields
+    document, console = shown(page, "#problem=toy_ipm[order=0]")
+    assert console == ""
+    assert re.findall(r'<figure role="img" aria-label="(\w+):', document) == ["T", "chi"]
 
 
 @browser

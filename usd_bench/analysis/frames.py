@@ -23,6 +23,8 @@ COSTS: dict[str, str] = {
 }
 """What it costs."""
 
+EVALUATIONS = ("n_residual", "n_jacobian", "n_jvp", "n_vjp")
+
 SEPARATE = ("run_id", "instance", "method", "seed")
 
 
@@ -54,8 +56,11 @@ def selector(name: str, values: Mapping[str, Any]) -> str:
 
 
 def runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Runs with ``instance`` and ``method``."""
+    """Runs with ``instance``, ``method``, and what each cost in all, in the columns of ``COSTS``."""
     frame = pd.DataFrame(list(rows))
+    counts = [name for name in EVALUATIONS if name in frame]
+    frame["work"] = frame[counts].astype(float).fillna(0.0).sum(axis=1)
+    frame["iteration"] = frame["iterations"]
     frame["instance"] = [instance_of(row) for row in rows]
     frame["method"] = methods_of(rows)
     return frame
@@ -74,7 +79,7 @@ def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.Da
     frame["lam_error"] = ((frame["lam"] - reference) / reference.where(reference != 0, 1.0)).abs().fillna(np.inf)
     other = ~frame["in_bracket"].astype("boolean").fillna(True).astype(bool)  # null: a store of before schema 3
     frame.loc[other, list(MEASURES)] = np.inf
-    frame["work"] = frame[["n_residual", "n_jacobian", "n_jvp", "n_vjp"]].sum(axis=1)
+    frame["work"] = frame[list(EVALUATIONS)].sum(axis=1)
     return frame.reset_index(drop=True)
 
 

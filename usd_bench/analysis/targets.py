@@ -19,11 +19,6 @@ def cost_to_target(
     return reached.reindex(trace["run_id"].unique(), fill_value=math.inf)
 
 
-def spent(trace: pd.DataFrame, cost: str = "time_solve_s") -> pd.Series:
-    """For each run_id what it cost in all."""
-    return trace.groupby("run_id", sort=False)[cost].max().astype(float)
-
-
 def expected_cost(reached: np.ndarray, spent: np.ndarray) -> float:
     """ERT: all that was spent until the target or in vain, over the number of successes; infinite without any."""
     successes = np.isfinite(reached)

@@ -1,30 +1,49 @@
-"""``usd-bench report``: a store as one HTML page."""
+"""``usd-bench report``: a store as one HTML page, or its summary as a table."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from usd_bench.cli.common import out_option, warn
-from usd_bench.errors import StoreError
+from usd_bench.analysis.frames import COSTS, runs_frame, trace_frame
+from usd_bench.cli.common import load_registry, out_option, plugins_option, warn
+from usd_bench.errors import StoreError, UsdBenchError
+
+GRID = {1: 400, 2: 56}
+"""Points per coordinate at which the page shows a profile, by dimension."""
 
 
 @click.command("report")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: OUT/report.html]")
 @click.option("--title", help="Its title.  [default: the store's name]")
+@click.option("--table", type=click.Choice(["markdown", "latex"]), help="Print the summary instead, as a table.")
+@click.option(
+    "--target", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="Its residual."
+)
+@click.option("--cost", type=click.Choice(list(COSTS)), default="time_solve_s", show_default=True, help="Its cost.")
 @out_option
-def command(html: Path | None, title: str | None, out: Path) -> None:
-    """Write a store as one HTML page that opens without a network: tables to filter and sort, who is best at a
-    residual and by how much, work-precision curves, profiles, exponents, failures with their reasons, machines.
+@plugins_option
+def command(
+    html: Path | None,
+    title: str | None,
+    table: str | None,
+    target: float,
+    cost: str,
+    out: Path,
+    plugin_dirs: tuple[Path, ...],
+) -> None:
+    """Write a store as one HTML page that opens without a network: who is best at a residual and by how much,
+    work-precision curves, profiles, exponents, fields and spectra of the best runs, failures with their reasons,
+    machines; tables to filter and sort. The selection is in the address, so that a view can be linked to.
 
     \b
     usd-bench report                                        # results/report.html
     usd-bench report --out results/published/standard --html standard.html
+    usd-bench report --table latex --target 1e-6 > table.tex
     """
-    from usd_bench.files import write_atomically
-    from usd_bench.report.data import report_data
-    from usd_bench.report.html import html_page
     from usd_bench.store.reader import read
 
     kinds = {kind: read(out, kind) for kind in ("runs", "trace", "env")}
@@ -32,7 +51,73 @@ def command(html: Path | None, title: str | None, out: Path) -> None:
     runs, trace, env = (rows for rows, _ in kinds.values())
     if not runs:
         raise StoreError(f"no runs in {out}: nothing to report")
+    if table is not None:
+        _print_table(table, runs, trace, target, cost)
+        return
+
+    from usd_bench.files import write_atomically
+    from usd_bench.report.data import report_data
+    from usd_bench.report.html import html_page
+
+    data = report_data(runs, trace, env) | {"profiles": _profiles(runs, out, plugin_dirs)}
     path = html or out / "report.html"
-    page = html_page(report_data(runs, trace, env), title or f"usd-bench: {out}")
-    write_atomically(path, page.encode())
-    click.echo(f"{len(runs)} runs  {path}  ({len(page.encode()) / 2**20:.1f} MiB)")
+    page = html_page(data, title or f"usd-bench: {out}").encode()
+    write_atomically(path, page)
+    click.echo(f"{len(runs)} runs  {path}  ({len(page) / 2**20:.1f} MiB)")
+
+
+def _print_table(form: str, runs: list[dict[str, Any]], trace: list[dict[str, Any]], target: float, cost: str) -> None:
+    from usd_bench.analysis.summary import summary
+    from usd_bench.report.table import latex, markdown
+
+    frame = runs_frame(runs)
+    found = summary(frame, trace_frame(frame, trace), target, cost)
+    caption = f"Residual at most {target:g}; expected {COSTS[cost]} to it, failures counted."
+    click.echo(markdown(found, caption) if form == "markdown" else latex(found, caption))
+
+
+def _profiles(runs: list[dict[str, Any]], out: Path, plugin_dirs: tuple[Path, ...]) -> dict[str, Any]:
+    """By run_id, the fields of the best stored profile of each problem, and its spectrum where there is one."""
+    stored = [row for row in runs if (out / "artifacts" / row["run_id"] / "profile.safetensors").is_file()]
+    best: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in sorted(stored, key=_badness):
+        best.setdefault((row["problem"], row["parameters"]), []).append(row)
+    if not best:
+        return {}
+    registry = load_registry(plugin_dirs)
+
+    from usd_bench.profile import on_grid
+    from usd_bench.report.data import shown_field
+    from usd_bench.run.artifacts import load_profile
+
+    found = {}
+    for candidates in best.values():
+        for row in candidates:
+            try:
+                problem, profile = load_profile(registry, out, row)
+            except UsdBenchError as error:
+                warn([f"no picture of run {row['run_id'][:8]}: {error}"])
+                break
+            if not problem.bracket.low <= profile.lam <= problem.bracket.high:
+                continue  # another branch
+            axes = problem.grid(GRID[len(problem.coords)])
+            found[row["run_id"]] = {
+                "coords": problem.coords,
+                "axes": [shown_field(axis.tolist()) for axis in axes],
+                "fields": {name: shown_field(values.tolist()) for name, values in on_grid(profile, axes).items()},
+                "spectrum": _spectrum(out / "artifacts" / row["run_id"] / "spectrum.json"),
+            }
+            break
+    return found
+
+
+def _badness(row: dict[str, Any]) -> float:
+    values = [row["res_max"], row["cond_max"]]
+    return float("inf") if None in values else max(values)
+
+
+def _spectrum(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    known = json.loads(path.read_text(encoding="utf-8"))
+    return {name: known[name] for name in ("eigenvalues", "unstable", "symmetry_errors")}

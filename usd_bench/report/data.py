@@ -53,7 +53,6 @@ def _runs(
     frame: pd.DataFrame, evaluations: pd.DataFrame, instances: list[str], methods: list[str]
 ) -> list[dict[str, Any]]:
     hits = _hits(evaluations)
-    work = evaluations.groupby("run_id")["work"].max().to_dict() if len(evaluations) else {}
     found = []
     for row in frame.to_dict("records"):
         found.append(
@@ -63,7 +62,7 @@ def _runs(
                 "method": methods.index(row["method"]),
                 "solver": row["solver"],
                 "settings": row["config"],
-                "work": _plain(work.get(row["run_id"])),
+                "work": _plain(row["work"]),
                 "hits": hits.get(row["run_id"], []),
             }
             | {name: _plain(row[name]) for name in COPIED}
@@ -101,6 +100,11 @@ def _curves(evaluations: pd.DataFrame, instances: list[str], methods: list[str])
                     by_problem.setdefault(instances.index(str(instance)), {})[methods.index(str(method))] = columns
             found.setdefault(measure, {})[cost] = by_problem
     return found
+
+
+def shown_field(values: Any) -> Any:
+    """Nested lists of numbers, rounded to what a picture shows."""
+    return [shown_field(v) for v in values] if isinstance(values, list) else _rounded(values)
 
 
 def _rounded(value: float) -> float | None:

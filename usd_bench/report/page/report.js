@@ -212,7 +212,7 @@
       width: Math.max(280, figure.clientWidth), height: 360, legend: { live: false },
       scales: {
         x: { time: false, distr: logarithmic[0] ? 3 : 1 },
-        y: { distr: logarithmic[1] ? 3 : 1, ...(logarithmic[1] ? {} : { range: [0, 1.02] }) },
+        y: { distr: logarithmic[1] ? 3 : 1, ...(logarithmic[1] === false ? { range: [0, 1.02] } : {}) }, // shares
       },
       axes: [axis(labels[0]), { ...axis(labels[1]), size: 64 }],
       series: [{ label: labels[0] }], bands: [],
@@ -327,6 +327,78 @@
     ], runs);
   };
 
+  // Viridis at nine places, by Smith & van der Walt (CC0); straight lines between.
+  const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
+  const shade = (share) => {
+    const at = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2);
+    return VIRIDIS[i].map((from, c) => from + (at - i) * (VIRIDIS[i + 1][c] - from));
+  };
+
+  const heat = (name, picture) => {
+    const figure = document.createElement("figure"), canvas = document.createElement("canvas"), caption = document.createElement("figcaption");
+    const values = picture.fields[name], flat = values.flat(), low = Math.min(...flat), high = Math.max(...flat);
+    canvas.className = "heat";
+    [canvas.width, canvas.height] = [values.length, values[0].length];
+    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+    values.forEach((column, i) => column.forEach((value, j) => {
+      const at = 4 * ((canvas.height - 1 - j) * canvas.width + i); // the second coordinate upwards
+      image.data.set([...shade((value - low) / (high - low || 1)), 255], at);
+    }));
+    context.putImageData(image, 0, 0);
+    const [across, up] = picture.axes.map((axis) => `${number(axis[0])} … ${number(axis.at(-1))}`);
+    caption.textContent = `${name}: ${number(low)} (dark) … ${number(high)}; ${picture.coords[0]} ${across}, ${picture.coords[1]} ${up} upwards`;
+    figure.setAttribute("role", "img");
+    figure.setAttribute("aria-label", caption.textContent);
+    figure.append(canvas, caption);
+    return figure;
+  };
+
+  const spectrumOf = (known) => {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), [w, h] = [420, 220];
+    const shown = known.eigenvalues.filter(([re]) => re > -2), most = Math.max(1.2, ...shown.map(([re]) => re));
+    const height = Math.max(0.5, ...shown.map(([, im]) => Math.abs(im)));
+    const x = (re) => 30 + (w - 60) * (re + 2) / (most + 2), y = (im) => h / 2 - (h / 2 - 20) * im / height;
+    const add = (tag, attributes, text = "") => {
+      const element = document.createElementNS(svg.namespaceURI, tag);
+      for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+      element.textContent = text;
+      svg.append(element);
+    };
+    svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
+    svg.setAttribute("width", w);
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `Eigenvalues; unstable: ${known.unstable.map(([re]) => number(re, 6)).join(", ") || "none"}`);
+    add("line", { x1: x(-2), x2: x(most), y1: h / 2, y2: h / 2, stroke: "var(--line)" });
+    add("line", { x1: x(0), x2: x(0), y1: 10, y2: h - 10, stroke: "var(--line)" });
+    for (const [re, im] of shown) {
+      const unstable = known.unstable.some(([a, b]) => a === re && b === im);
+      add("circle", { cx: x(re), cy: y(im), r: 4, fill: unstable ? "var(--accent)" : "none", stroke: "var(--ink)" });
+    }
+    for (const re of [-2, -1, 0, 1]) add("text", { x: x(re) - 4, y: h - 2 }, re);
+    return svg;
+  };
+
+  const showPictures = (runs, state) => {
+    const known = runs.filter((run) => D.profiles?.[run.id]).sort((a, b) => a.problem - b.problem);
+    $("pictures").hidden = !known.length;
+    $("fields").replaceChildren();
+    $("spectrum").replaceChildren();
+    if (!known.length) return;
+    const run = known[0], picture = D.profiles[run.id];
+    $("profile-note").textContent = `${D.instances[run.problem]} by ${D.methods[run.method]}, λ = ${run.lam}, residual ${number(run.res_max, 2)}: the best run with a stored profile.`;
+    for (const name of Object.keys(picture.fields)) {
+      if (picture.coords.length > 1) {
+        $("fields").append(heat(name, picture));
+        continue;
+      }
+      const figure = document.createElement("figure");
+      figure.id = `field-${name}`;
+      $("fields").append(figure);
+      plot(figure.id, [{ method: run.method, columns: [picture.axes[0], picture.fields[name]] }], [picture.coords[0], name], [false, null], false);
+    }
+    if (picture.spectrum) $("spectrum").append(spectrumOf(picture.spectrum));
+  };
+
   const showEnvironments = () => {
     const used = groupBy(D.runs, (run) => `${run.env_id}|${run.commit}|${run.threads}|${run.device}`);
     table("environments", [
@@ -348,7 +420,7 @@
     showExponents(runs);
     showRuns(runs);
     // Tables first: a page that can be read need not wait for its figures.
-    requestAnimationFrame(() => setTimeout(() => { showCurves(runs, state); showProfiles(runs, state); }));
+    requestAnimationFrame(() => setTimeout(() => { showCurves(runs, state); showProfiles(runs, state); showPictures(runs, state); }));
   };
 
   const solvedAt = (k) => D.runs.filter((run) => run.hits[k]).length;
