@@ -12,14 +12,17 @@ from typing import Any
 
 import pandas as pd
 
+from usd_bench.analysis.frames import runs_frame
 from usd_bench.analysis.truth import markdown, shown, truth_rows
 from usd_bench.cli.list import known_problems
 from usd_bench.collocation.reference import provenance
 from usd_bench.registry import Registry
+from usd_bench.store.reader import read
 from usd_bench.store.schema import KINDS
 
 HERE = Path(__file__).parent
-PEERS = HERE.parent / "results" / "published" / "peers"
+PUBLISHED = HERE.parent / "results" / "published"
+PEERS, ACCURACY = PUBLISHED / "peers", PUBLISHED / "accuracy"
 
 WHAT = {"assembly": "Jacobian", "step": "step", "target": "time to the residual"}
 
@@ -83,6 +86,42 @@ def peers() -> str:
     return "\n".join([*lines, "", f"{frames[0]['threads'][0]} threads; commit {commits}; {versions}."])
 
 
+def accuracy() -> str:
+    """What ``gauss_newton`` reached from random networks, from the rows of ``results/published/accuracy``."""
+    runs = runs_frame(read(ACCURACY, "runs")[0])
+    runs["until"] = [json.loads(budget)["until"].get("res_max") for budget in runs["budget"]]
+    lines = [
+        "| problem | `gauss_newton[…]` | until | seeds | converged | res_max | err_max | digits of λ | iterations "
+        "| solver seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (instance, method, until), group in runs.groupby(["instance", "method", "until"]):
+        done = group[group["status"].isin(["converged", "budget"])]
+        cells = [
+            f"`{instance}`",
+            f"`{method.removeprefix('gauss_newton').strip('[]') or '-'}`",
+            f"{until:.0e}",
+            str(len(group)),
+            str((group["status"] == "converged").sum()),
+            *(_range(done[name], form) for name, form in RANGES.items()),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    other = runs[~runs["status"].isin(["converged", "budget"])]
+    ends = ", ".join(f"{row['instance']} seed {row['seed']} {row['status']}" for _, row in other.iterrows())
+    commits = ", ".join(sorted({f"`{commit[:7]}`" for commit in runs["commit"]}))
+    threads = ", ".join(sorted({str(count) for count in runs["threads"]}))
+    tail = f"Commit {commits}, {threads} thread." + (f" Not counted in the ranges: {ends}." if ends else "")
+    return "\n".join([*lines, "", tail])
+
+
+RANGES = {"res_max": ".1e", "err_max": ".1e", "lam_digits": ".1f", "iterations": ".0f", "time_solve_s": ".0f"}
+
+
+def _range(values: pd.Series, form: str) -> str:
+    low, high = (f"{value:{form}}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} … {high}"
+
+
 def _ratio(row: Any) -> str:
     if row is None:
         return ""
@@ -93,7 +132,13 @@ def _ratio(row: Any) -> str:
     return f"{row['ratio']:.3g} ×"
 
 
-PARTS: dict[str, Callable[..., str]] = {"truth": truth, "profiles": profiles, "peers": peers, "columns": columns}
+PARTS: dict[str, Callable[..., str]] = {
+    "truth": truth,
+    "profiles": profiles,
+    "peers": peers,
+    "accuracy": accuracy,
+    "columns": columns,
+}
 """What a pair of comments ``<!-- name: argument -->`` … ``<!-- end -->`` is filled with."""
 
 
