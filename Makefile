@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= results
+SITE ?= site
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help quick test slow lint bench clean
+.PHONY: help quick test slow lint docs bench clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,6 +28,10 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs  ## build the site into site/, every number from results/published
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
 
 bench: $(VENV)/.installed-bench  ## time this commit against main: a table, exit code 1 for a regression
 	$(BIN)/asv machine --yes
@@ -49,6 +54,10 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 $(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt

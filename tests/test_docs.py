@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
+
 from usd_bench import hookspecs
-from usd_bench.registry import KINDS
+from usd_bench.cli.main import cli as commands
+from usd_bench.registry import KINDS, Registry
+from usd_bench.store.reader import read
+from usd_bench.store.validate import stores_in
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,6 +72,45 @@ def test_the_diff_of_the_extending_page_adds_a_solver_at_run_time(cli, tmp_path:
         first = (folder / "metrics.csv").read_text().splitlines()[1].split(",")
         traces[row["solver"], row["seed"]] = first[1:4]
     assert traces["rprop", 0] == traces["adam", 0] != traces["adam", 1]  # the same start
+
+
+def test_every_command_in_the_docs_can_be_parsed() -> None:
+    """Names of commands and options, their types and choices; what they name (runs, folders) may be missing."""
+    found = 0
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            match = re.match(r"    (?:\.venv/bin/)?usd-bench ([a-z].*)", line)
+            if match is None:
+                continue
+            name, *arguments = shlex.split(match[1], comments=True)
+            command = commands.get_command(click.Context(commands), name)
+            assert command is not None, line
+            for parameter in command.params:
+                if isinstance(parameter.type, click.Path):
+                    parameter.type.exists = False
+            command.make_context(name, arguments, resilient_parsing=False)
+            found += 1
+    assert found > 25
+
+
+def test_the_site_has_every_problem_solver_command_and_published_store() -> None:
+    hooks = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(hooks)
+    hooks.loader.exec_module(module)
+    pages = dict(module.pages())
+    registry = Registry.load()
+    for kind in ("problems", "solvers", "commands"):
+        page = pages[f"reference/{kind}.md"]
+        for entry in registry.of(kind):
+            assert f"\n## {entry.name}\n" in page
+    for path in (ROOT / "docs" / "decisions").glob("*.md"):
+        assert path.name in pages["reference/decisions.md"]
+    stores = stores_in(ROOT / "results" / "published")
+    for store in stores:
+        assert f"\n## {store.name}\n" in pages["results.md"]
+        assert f"{len(read(store, 'runs')[0])} runs" in pages["results.md"]
+        assert 'id="data"' in pages[f"reports/{store.name}.html"]
+    assert stores
 
 
 def test_every_file_the_readme_points_to_exists() -> None:
