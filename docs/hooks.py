@@ -18,7 +18,7 @@ from usd_bench.registry import Registry
 from usd_bench.report.data import report_data
 from usd_bench.report.html import html_page
 from usd_bench.report.table import markdown
-from usd_bench.store.reader import read
+from usd_bench.store.reader import read, read_frame
 from usd_bench.store.validate import stores_in
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pages() -> Iterator[tuple[str, str | bytes]]:
     stores = [(store.relative_to(PUBLISHED).as_posix(), store) for store in stores_in(PUBLISHED)]
     yield "results.md", _results(stores)
     for name, store in stores:
-        data = report_data(*(read(store, kind)[0] for kind in ("runs", "trace", "env")))
+        data = report_data(read(store, "runs")[0], read_frame(store, "trace")[0], read(store, "env")[0])
         yield f"reports/{name}.html", html_page(data, f"usd-bench: {name}")
 
 
@@ -64,9 +64,9 @@ def _results(stores: list[tuple[str, Path]]) -> str:
         "*rate*: Wilson's interval, 95 %.",
     ]
     for name, store in stores:
-        rows, trace, env = (read(store, kind)[0] for kind in ("runs", "trace", "env"))
+        rows, env = (read(store, kind)[0] for kind in ("runs", "env"))
         runs = runs_frame(rows)
-        evaluations = trace_frame(runs, trace)
+        evaluations = trace_frame(runs, read_frame(store, "trace")[0])
         machines = sorted({f"{_record(env, row['env_id'])}, {row['threads']} thread" for row in rows})
         commits = ", ".join(sorted({f"`{row['commit'][:7]}`" for row in rows}))
         lines += ["", f"## {name}", ""]

@@ -119,7 +119,7 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
         )
     ]
     known = runs_frame(runs)
-    return known, trace_frame(known, trace)
+    return known, trace_frame(known, pd.DataFrame(trace))
 
 
 def test_runs_are_named_by_the_settings_that_tell_them_apart() -> None:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-MEASURES: dict[str, str] = {
-    "residual": "residual",
-    "err_max": "error of the profile",
-    "lam_error": "relative error of λ",
-}
-"""What a run is to make small. The residual is the largest scaled one, or violation of a side condition."""
-
-COSTS: dict[str, str] = {
-    "time_solve_s": "seconds in the solver",
-    "iteration": "iterations",
-    "work": "evaluations of the residual, its Jacobian, and products with it",
-}
-"""What it costs."""
+from usd_bench.analysis.measures import MEASURES
 
 EVALUATIONS = ("n_residual", "n_jacobian", "n_jvp", "n_vjp")
 
@@ -66,12 +54,11 @@ def runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame
 
 
-def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def trace_frame(runs: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
     """Evaluations of these runs, in order, with every measure and cost. A measure that is not known is infinite, and so
     are those of a profile of another branch: it is not what was asked for.
     """
-    frame = pd.DataFrame(list(trace))
-    frame = frame.merge(runs[[*SEPARATE, "lam_ref"]], on="run_id").sort_values(["run_id", "iteration"])
+    frame = trace.merge(runs[[*SEPARATE, "lam_ref"]], on="run_id").sort_values(["run_id", "iteration"])
     known = frame[["res_max", "cond_max"]].astype(float)
     frame["residual"] = known.max(axis=1, skipna=False).fillna(np.inf)
     frame["err_max"] = frame["err_max"].astype(float).fillna(np.inf)
@@ -81,8 +68,3 @@ def trace_frame(runs: pd.DataFrame, trace: Iterable[Mapping[str, Any]]) -> pd.Da
     frame.loc[other, list(MEASURES)] = np.inf
     frame["work"] = frame[list(EVALUATIONS)].sum(axis=1)
     return frame.reset_index(drop=True)
-
-
-def per_run(trace: pd.DataFrame, function: Callable[[pd.DataFrame], float]) -> pd.Series:
-    """A number for each run_id, from its evaluations."""
-    return pd.Series({run_id: function(part) for run_id, part in trace.groupby("run_id", sort=False)}, dtype=float)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from usd_bench.analysis.frames import COSTS, runs_frame, trace_frame
+from usd_bench.analysis.measures import COSTS
 from usd_bench.cli.common import load_registry, out_option, plugins_option, warn
 from usd_bench.errors import StoreError, UsdBenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GRID = {1: 400, 2: 56}
 """Points per coordinate at which the page shows a profile, by dimension."""
@@ -44,11 +47,12 @@ def command(
     usd-bench report --out results/published/standard --html standard.html
     usd-bench report --table latex --target 1e-6 > table.tex
     """
-    from usd_bench.store.reader import read
+    from usd_bench.store.reader import read, read_frame
 
-    kinds = {kind: read(out, kind) for kind in ("runs", "trace", "env")}
-    warn(message for _, messages in kinds.values() for message in messages)
-    runs, trace, env = (rows for rows, _ in kinds.values())
+    runs, messages = read(out, "runs")
+    trace, more = read_frame(out, "trace")
+    env, yet_more = read(out, "env")
+    warn([*messages, *more, *yet_more])
     if not runs:
         raise StoreError(f"no runs in {out}: nothing to report")
     if table is not None:
@@ -66,7 +70,8 @@ def command(
     click.echo(f"{len(runs)} runs  {path}  ({len(page) / 2**20:.1f} MiB)")
 
 
-def _print_table(form: str, runs: list[dict[str, Any]], trace: list[dict[str, Any]], target: float, cost: str) -> None:
+def _print_table(form: str, runs: list[dict[str, Any]], trace: pd.DataFrame, target: float, cost: str) -> None:
+    from usd_bench.analysis.frames import runs_frame, trace_frame
     from usd_bench.analysis.summary import summary
     from usd_bench.report.table import latex, markdown
 

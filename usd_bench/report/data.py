@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from usd_bench.analysis.frames import COSTS, MEASURES, runs_frame, trace_frame
+from usd_bench.analysis.frames import runs_frame, trace_frame
+from usd_bench.analysis.measures import COSTS, MEASURES
 from usd_bench.analysis.targets import cost_to_target
 from usd_bench.analysis.work_precision import curve
 
@@ -27,15 +28,16 @@ DIGITS = 4
 
 COPIED = (
     *("seed", "status", "reason", "lam", "lam_ref", "lam_digits", "res_max", "cond_max", "err_max", "iterations"),
-    *("time_solve_s", "device", "threads", "commit", "env_id", "budget"),
+    *("time_solve_s", "device", "threads", "commit", "env_id"),
 )
 """Columns that the page has as they are."""
 
 
-def report_data(runs: Sequence[Row], trace: Sequence[Row], env: Sequence[Row]) -> dict[str, Any]:
+def report_data(runs: Sequence[Row], trace: pd.DataFrame, env: Sequence[Row]) -> dict[str, Any]:
     """Everything the page needs, ready for JSON: no NaN, and null for a failure's infinity."""
     frame = runs_frame(runs)
-    evaluations = trace_frame(frame, trace) if trace else pd.DataFrame()
+    evaluations = trace_frame(frame, trace) if len(trace) else trace
+    settings: dict[str, int] = {}  # many runs share them
     instances, methods = sorted(frame["instance"].unique()), sorted(frame["method"].unique())
     return {
         "costs": COSTS,
@@ -43,14 +45,19 @@ def report_data(runs: Sequence[Row], trace: Sequence[Row], env: Sequence[Row]) -
         "targets": TARGETS,
         "instances": instances,
         "methods": methods,
-        "runs": _runs(frame, evaluations, instances, methods),
+        "runs": _runs(frame, evaluations, instances, methods, settings),
+        "settings": list(settings),
         "curves": _curves(evaluations, instances, methods),
         "environments": {row["env_id"]: json.loads(row["record"]) for row in env},
     }
 
 
 def _runs(
-    frame: pd.DataFrame, evaluations: pd.DataFrame, instances: list[str], methods: list[str]
+    frame: pd.DataFrame,
+    evaluations: pd.DataFrame,
+    instances: list[str],
+    methods: list[str],
+    settings: dict[str, int],
 ) -> list[dict[str, Any]]:
     hits = _hits(evaluations)
     found = []
@@ -61,7 +68,7 @@ def _runs(
                 "problem": instances.index(row["instance"]),
                 "method": methods.index(row["method"]),
                 "solver": row["solver"],
-                "settings": row["config"],
+                "settings": settings.setdefault(row["config"], len(settings)),
                 "work": _plain(row["work"]),
                 "hits": hits.get(row["run_id"], []),
             }

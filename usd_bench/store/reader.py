@@ -26,17 +26,27 @@ Row = dict[str, Any]
 
 def read(out: Path, kind: str) -> tuple[list[Row], list[str]]:
     """All rows of ``runs``, ``trace`` or ``env`` under ``out``, and a warning for every file that was skipped."""
-    rows: list[Row] = []
-    warnings = []
+    table, warnings = _read_all(out, kind)
+    return table.to_pylist(), warnings
+
+
+def read_frame(out: Path, kind: str) -> tuple[pd.DataFrame, list[str]]:
+    """The same as a frame: a trace of a million rows takes a tenth of the memory."""
+    table, warnings = _read_all(out, kind)
+    return table.to_pandas(), warnings
+
+
+def _read_all(out: Path, kind: str) -> tuple[pa.Table, list[str]]:
+    tables, warnings = [KINDS[kind].empty_table()], []
     folder = out / kind
     for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else []:
         if path.name.startswith((".", "_")):
             continue
         try:
-            rows += _read_file(path, kind).to_pylist()
+            tables.append(_read_file(path, kind).replace_schema_metadata())
         except StoreError as error:
             warnings.append(str(error))
-    return rows, warnings
+    return pa.concat_tables([table.cast(pa.schema(KINDS[kind].remove_metadata())) for table in tables]), warnings
 
 
 def read_trace(out: Path, run_id: str) -> pd.DataFrame:

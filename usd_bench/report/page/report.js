@@ -54,7 +54,7 @@
   const selected = (state) => D.runs.filter((run) =>
     (state.problem === null || run.problem === state.problem) &&
     (state.method === null || run.method === state.method) &&
-    (!state.search || [run.id, run.reason, run.settings, run.status, D.methods[run.method], D.instances[run.problem]]
+    (!state.search || [run.id, run.reason, D.settings[run.settings], run.status, D.methods[run.method], D.instances[run.problem]]
       .some((text) => String(text).toLowerCase().includes(state.search))));
 
   // What the run cost until the target, Infinity if it never got there; and in all.
