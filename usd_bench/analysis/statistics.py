@@ -31,13 +31,16 @@ def median(values: Sequence[float], level: float = LEVEL, draws: int = DRAWS) ->
     Raises ``ValueError`` for no values, or for NaN. Source: Efron & Tibshirani, An Introduction to the Bootstrap
     (1993), section 13.3.
     """
-    x = _checked(values)
-    samples = np.random.default_rng(0).choice(x, (draws, len(x)))
-    found = np.median(samples, axis=1)
-    low, high = (1 - level) / 2, (1 + level) / 2
+    return Estimate(*(float(bound[0]) for bound in medians(_checked(values)[:, None], level, draws)))
+
+
+def medians(values: np.ndarray, level: float = LEVEL, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for each column of ``values`` (n, columns), rows drawn together: medians, lower and upper bounds."""
+    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    found = np.median(values[chosen], axis=1)
     # Order statistics, not interpolation between them: half of infinity is infinity.
-    interval = np.quantile(found, [low, high], method="inverted_cdf")
-    return Estimate(float(np.median(x)), float(interval[0]), float(interval[1]))
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
+    return np.median(values, axis=0), low, high
 
 
 def rate(successes: int, runs: int, level: float = LEVEL) -> Estimate:

@@ -6,17 +6,25 @@ Source: Hansen, Auger, Ros, Mersmann, Tušar & Brockhoff, Optim. Methods Softw. 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 
+def costs_to_target(
+    trace: pd.DataFrame, target: float, costs: Sequence[str], measure: str = "residual"
+) -> pd.DataFrame:
+    """For each run_id of ``trace`` the costs at which ``measure`` is first at most ``target``; infinite if never."""
+    reached = trace[trace[measure] <= target].groupby("run_id")[list(costs)].min().astype(float)
+    return reached.reindex(trace["run_id"].unique(), fill_value=math.inf)
+
+
 def cost_to_target(
     trace: pd.DataFrame, target: float, measure: str = "residual", cost: str = "time_solve_s"
 ) -> pd.Series:
-    """For each run_id of ``trace`` the cost at which ``measure`` is first at most ``target``; infinite if never."""
-    reached = trace[trace[measure] <= target].groupby("run_id")[cost].min().astype(float)
-    return reached.reindex(trace["run_id"].unique(), fill_value=math.inf)
+    """The same for one cost."""
+    return costs_to_target(trace, target, [cost], measure)[cost]
 
 
 def expected_cost(reached: np.ndarray, spent: np.ndarray) -> float:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from usd_bench.analysis.statistics import median
+from usd_bench.analysis.statistics import medians
 
 POINTS = 60
 """Costs at which a curve is given."""
+
+DRAWS = 500
+"""Bootstrap samples of a band, which is looked at and not tested."""
 
 
 def best_so_far(costs: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -32,6 +35,5 @@ def curve(trace: pd.DataFrame, measure: str, cost: str, points: int = POINTS) ->
         best_so_far(part[cost].to_numpy(dtype=float), part[measure].to_numpy(dtype=float), at)
         for _, part in trace.groupby("run_id", sort=False)
     ]
-    estimates = [median(values.tolist()) for values in np.stack(runs, axis=1)]
-    found = {"cost": at, "value": [e.value for e in estimates]}
-    return pd.DataFrame(found | {"low": [e.low for e in estimates], "high": [e.high for e in estimates]})
+    value, low, high = medians(np.stack(runs), draws=DRAWS)
+    return pd.DataFrame({"cost": at, "value": value, "low": low, "high": high})

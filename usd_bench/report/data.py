@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from usd_bench.analysis.frames import runs_frame, trace_frame
 from usd_bench.analysis.measures import COSTS, MEASURES
-from usd_bench.analysis.targets import cost_to_target
+from usd_bench.analysis.targets import costs_to_target
 from usd_bench.analysis.work_precision import curve
 
 Row = Mapping[str, Any]
@@ -83,29 +85,26 @@ def _hits(evaluations: pd.DataFrame) -> dict[str, list[list[float | None]]]:
     if not len(evaluations):
         return found
     for target in TARGETS:
-        by_cost = [cost_to_target(evaluations, target, cost=cost) for cost in COSTS]
-        for run_id in by_cost[0].index:
-            costs = [float(column[run_id]) for column in by_cost]
-            if math.isfinite(costs[0]):
-                found.setdefault(run_id, []).append([_rounded(cost) for cost in costs])
+        costs = costs_to_target(evaluations, target, list(COSTS))
+        costs = costs.loc[np.isfinite(costs.to_numpy()).all(axis=1)]
+        for run_id, values in zip(costs.index, costs.to_numpy().tolist(), strict=True):
+            found.setdefault(run_id, []).append([_rounded(cost) for cost in values])
     return found
 
 
 def _curves(evaluations: pd.DataFrame, instances: list[str], methods: list[str]) -> dict[str, Any]:
     """``curves[measure][cost][problem][method]`` as columns cost, value, low, high."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {measure: {cost: {} for cost in COSTS} for measure in MEASURES}
     if not len(evaluations):
-        return found
-    for measure in MEASURES:
-        for cost in COSTS:
-            by_problem: dict[int, dict[int, Any]] = {}
-            for (instance, method), part in evaluations.groupby(["instance", "method"]):
-                drawn = curve(part, measure, cost, CURVE_POINTS)
-                drawn = drawn[drawn["low"] < math.inf]
-                if len(drawn):
-                    columns = [[_rounded(value) for value in drawn[name]] for name in drawn.columns]
-                    by_problem.setdefault(instances.index(str(instance)), {})[methods.index(str(method))] = columns
-            found.setdefault(measure, {})[cost] = by_problem
+        return {}
+    for (instance, method), part in evaluations.groupby(["instance", "method"]):
+        problem, solver = instances.index(str(instance)), methods.index(str(method))
+        for measure, cost in product(MEASURES, COSTS):
+            drawn = curve(part, measure, cost, CURVE_POINTS)
+            drawn = drawn[drawn["low"] < math.inf]
+            if len(drawn):
+                columns = [[_rounded(value) for value in drawn[name]] for name in drawn.columns]
+                found[measure][cost].setdefault(problem, {})[solver] = columns
     return found
 
 
