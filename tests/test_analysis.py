@@ -89,6 +89,9 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
             "seed": seed,
             "lam_ref": 0.5,
             "iterations": 8,
+            "res_max": 1e-3,
+            "cond_max": 1e-9,
+            "in_bracket": run_id != "q",
         }
         for run_id, solver, width, seed in (("p", "adam", 8, 0), ("q", "adam", 9, 0), ("r", "lbfgs", 8, 1))
     ]
@@ -127,6 +130,7 @@ def test_runs_are_named_by_the_settings_that_tell_them_apart() -> None:
     assert runs["instance"].tolist() == ["burgers[order=0]"] * 3
     assert runs["method"].tolist() == ["adam[width=8]", "adam[width=9]", "lbfgs"]
     assert methods_of([]) == []
+    assert runs["residual"].tolist() == [1e-3, INF, 1e-3]  # the second is of another branch
     assert trace[trace["run_id"] == "p"]["iteration"].tolist() == [0, 2, 4]
     assert trace[trace["run_id"] == "p"]["work"].tolist() == [0, 6, 12]
     assert trace[trace["run_id"] == "r"]["residual"].tolist() == [0.5, 1e-9]  # a side condition counts

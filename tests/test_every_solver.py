@@ -11,7 +11,7 @@ import pytest
 from usd_bench.registry import Registry
 
 SOLVERS = {entry.name: entry.load() for entry in Registry.load().of("solvers")}
-SMALL = {"hidden": "8x8", "points": "120", "degree": "6", "wide": "40", "evaluations": "60"}
+SMALL = {"hidden": "8x8", "points": "240", "degree": "6", "wide": "40", "evaluations": "20"}
 
 
 def small(name: str) -> str:

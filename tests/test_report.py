@@ -90,7 +90,9 @@ def test_the_page_loads_nothing_from_anywhere_and_is_small(cli, store: Path) -> 
 
 
 def test_a_title_is_escaped_and_a_store_without_runs_is_refused(cli, tmp_path: Path) -> None:
-    assert "<h1>a &lt; b</h1>" in html_page(report_data([dict.fromkeys(COPIED) | row(0)], pd.DataFrame(), []), "a < b")
+    assert "<h1>a &lt; b</h1>" in html_page(
+        report_data([dict.fromkeys([*COPIED, "in_bracket"]) | row(0)], pd.DataFrame(), []), "a < b"
+    )
     done = cli("report")
     assert done.returncode == 2
     assert "nothing to report" in done.stderr

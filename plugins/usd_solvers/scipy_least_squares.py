@@ -21,6 +21,7 @@ class ScipyLeastSquaresConfig(NetworkConfig):
 
     resample: int = Field(10**6, ge=1, description="iterations between two draws of the points")
     method: Literal["trf", "dogbox", "lm"] = Field("trf", description="trf, dogbox: trust regions; lm: MINPACK's")
+    scale: Literal["one", "jacobian"] = Field("one", description="of the parameters; jacobian: by its columns")
     evaluations: int = Field(50, ge=2, description="evaluations of the residual per iteration; then the region is new")
 
 
@@ -33,7 +34,8 @@ class ScipyState(NetworkState):
 
 class ScipyLeastSquares(NetworkSolver):
     """``least_squares``, called again from where it has got to: what it remembers is not data, so its trust region
-    begins anew with every iteration here.
+    begins anew with every iteration here. Scaled by the columns of the Jacobian the trust region ends on other branches
+    more often: on burgers with two layers of 8, three of six runs stayed at the initial residual, of none without it.
 
     Source: Branch, Coleman & Li, SIAM J. Sci. Comput. 21 (1999) 1 (trf); Voglis & Lagaris 2004 (dogbox); Moré 1978
     (lm).
@@ -81,7 +83,7 @@ class ScipyLeastSquares(NetworkSolver):
             state.theta.cpu().numpy(),
             jac=jacobian,
             method=self.config.method,
-            x_scale="jac",
+            x_scale="jac" if self.config.scale == "jacobian" else 1.0,
             ftol=1e-15,
             xtol=1e-15,
             gtol=1e-15,

@@ -137,7 +137,7 @@ def _method(pair: tuple[Row, Row], across_methods: bool) -> str:
 
 def _residual(row: Row) -> float:
     values = [row[name] for name in ("res_max", "cond_max")]
-    if any(value is None or math.isnan(value) for value in values):
+    if row.get("in_bracket") is False or any(value is None or math.isnan(value) for value in values):
         return math.inf
     return float(max(*values, SMALLEST))
 

@@ -49,9 +49,16 @@ def runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     counts = [name for name in EVALUATIONS if name in frame]
     frame["work"] = frame[counts].astype(float).fillna(0.0).sum(axis=1)
     frame["iteration"] = frame["iterations"]
+    known = frame[["res_max", "cond_max"]].astype(float).max(axis=1, skipna=False)
+    frame["residual"] = known.fillna(np.inf).where(~_of_another(frame), np.inf)
     frame["instance"] = [instance_of(row) for row in rows]
     frame["method"] = methods_of(rows)
     return frame
+
+
+def _of_another(frame: pd.DataFrame) -> pd.Series:
+    """Whether the profile is of another branch; not known in stores of before schema 3."""
+    return ~frame["in_bracket"].astype("boolean").fillna(True).astype(bool)
 
 
 def trace_frame(runs: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +71,6 @@ def trace_frame(runs: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
     frame["err_max"] = frame["err_max"].astype(float).fillna(np.inf)
     reference = frame["lam_ref"].astype(float)
     frame["lam_error"] = ((frame["lam"] - reference) / reference.where(reference != 0, 1.0)).abs().fillna(np.inf)
-    other = ~frame["in_bracket"].astype("boolean").fillna(True).astype(bool)  # null: a store of before schema 3
-    frame.loc[other, list(MEASURES)] = np.inf
+    frame.loc[_of_another(frame), list(MEASURES)] = np.inf
     frame["work"] = frame[list(EVALUATIONS)].sum(axis=1)
     return frame.reset_index(drop=True)

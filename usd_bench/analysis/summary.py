@@ -35,7 +35,7 @@ def summary(runs: pd.DataFrame, trace: pd.DataFrame, target: float, cost: str = 
                 "rate_low": interval.low,
                 "rate_high": interval.high,
                 "expected": expected_cost(costs, in_all),
-                "residual": median(group["res_max"].astype(float).fillna(math.inf).tolist()).value,
+                "residual": median(group["residual"].tolist()).value,
                 "digits": float(digits.median()) if len(digits) else math.nan,
             }
         )

@@ -135,7 +135,8 @@ def _trials(selections: Any, rows: list[list[dict[str, Any]]]) -> list[Trial]:
 
     def residual(row: dict[str, Any]) -> float:
         value = row["res_max"]
-        failed = value is None or math.isnan(value) or row["status"] in ("error", "diverged", "unsupported")
+        failed = value is None or math.isnan(value) or row["in_bracket"] is False
+        failed |= row["status"] in ("error", "diverged", "unsupported")
         return math.inf if failed else float(value)
 
     return [Trial(s.parameters, tuple(map(residual, of))) for s, of in zip(selections, rows, strict=True)]

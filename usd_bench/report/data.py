@@ -72,6 +72,7 @@ def _runs(
                 "solver": row["solver"],
                 "settings": settings.setdefault(row["config"], len(settings)),
                 "work": _plain(row["work"]),
+                "residual": _plain(row["residual"]),
                 "hits": hits.get(row["run_id"], []),
             }
             | {name: _plain(row[name]) for name in COPIED}

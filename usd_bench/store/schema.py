@@ -16,6 +16,11 @@ _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
 
 _MEASURED = (
     ("lam", _REAL, "scaling exponent λ of the profile"),
+    (
+        "in_bracket",
+        pa.bool_(),
+        "whether λ lies in the problem's bracket, else it is another's; null before schema 3",
+    ),
     ("lam_digits", _REAL, "correct significant digits of λ, at most those the target's source supports"),
     ("res_max", _REAL, "largest scaled residual on the harness's held-out points"),
     ("res_l2", _REAL, "root mean square of the scaled residual"),
@@ -28,7 +33,7 @@ _MEASURED = (
     ("err_max", _REAL, "largest error against it, over its largest value; null without one"),
     ("metrics", _TEXT, "metrics of plugins, as JSON"),
 )
-METRICS = tuple(name for name, _, _ in _MEASURED if name not in ("lam", "metrics"))
+METRICS = tuple(name for name, _, _ in _MEASURED if name not in ("lam", "in_bracket", "metrics"))
 """The harness's own metrics, each with a column; those of plugins share the column ``metrics``."""
 
 _WORK = (
@@ -75,11 +80,6 @@ RUNS = _schema(
 TRACE = _schema(
     ("run_id", _TEXT, "key into runs/"),
     ("iteration", _INT, "iterations done"),
-    (
-        "in_bracket",
-        pa.bool_(),
-        "whether λ lies in the problem's bracket, else it is another profile's; null before schema 3",
-    ),
     *_MEASURED,
     *_WORK,
 )

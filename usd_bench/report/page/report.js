@@ -138,14 +138,14 @@
       rows.push({
         problem, method, runs: group, n: group.length, solved: hits.length,
         rate: wilson(hits.length, group.length), expected: hits.length ? total / hits.length : Infinity,
-        median: median(group.map((run) => run.res_max)),
+        median: median(group.map((run) => run.residual ?? Infinity)),
         digits: median(group.map((run) => run.lam_digits)),
       });
     }
     const best = new Map();
     for (const row of rows) best.set(row.problem, Math.min(best.get(row.problem) ?? Infinity, row.expected));
     for (const row of rows) row.ratio = Number.isFinite(row.expected) ? row.expected / best.get(row.problem) : Infinity;
-    return rows.sort((a, b) => a.problem - b.problem || a.expected - b.expected || (a.median ?? Infinity) - (b.median ?? Infinity));
+    return rows.sort((a, b) => a.problem - b.problem || a.expected - b.expected || a.median - b.median);
   };
 
   const showRanking = (runs, state) => {
@@ -288,8 +288,7 @@
 
   const showExponents = (runs) => {
     const rows = [...groupBy(runs, (run) => run.problem)].map(([problem, group]) => {
-      const best = group.filter((run) => run.res_max !== null && run.lam !== null)
-        .sort((a, b) => Math.max(a.res_max, a.cond_max) - Math.max(b.res_max, b.cond_max))[0];
+      const best = group.filter((run) => run.residual !== null).sort((a, b) => a.residual - b.residual)[0];
       return { problem, known: group.find((run) => run.lam_ref !== null)?.lam_ref ?? null, best };
     });
     table("exponents", [
@@ -297,7 +296,7 @@
       { name: "λ known", value: (r) => r.known, show: (r) => r.known === null ? "–" : String(r.known) },
       { name: "λ of the smallest residual", value: (r) => r.best?.lam ?? null, show: (r) => r.best ? r.best.lam.toPrecision(13) : "–" },
       { name: "digits", value: (r) => r.best?.lam_digits ?? null, show: (r) => r.best?.lam_digits?.toFixed(1) ?? "–" },
-      { name: "residual", value: (r) => r.best?.res_max ?? null, show: (r) => number(r.best?.res_max, 2) },
+      { name: "residual", value: (r) => r.best?.residual ?? null, show: (r) => number(r.best?.residual, 2) },
       { name: "solver", value: (r) => r.best ? D.methods[r.best.method] : null },
     ], rows);
   };
