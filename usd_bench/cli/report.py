@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from usd_bench.analysis.measures import COSTS
-from usd_bench.cli.common import load_registry, out_option, plugins_option, warn
+from usd_bench.cli.common import load_registry, out_option, plugins_option, print_rows, warn
 from usd_bench.errors import StoreError, UsdBenchError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PICTURES = (".svg", ".pdf", ".png")
+"""What ``--ranks`` writes."""
 
 GRID = {1: 400, 2: 56}
 """Points per coordinate at which the page shows a profile, by dimension."""
@@ -22,6 +26,11 @@ GRID = {1: 400, 2: 56}
 @click.command("report")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: OUT/report.html]")
 @click.option("--title", help="Its title.  [default: the store's name]")
+@click.option(
+    "--ranks",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw average ranks with Nemenyi's critical difference instead: .svg, .pdf, .png. Needs the extra ranks.",
+)
 @click.option("--table", type=click.Choice(["markdown", "latex"]), help="Print the summary instead, as a table.")
 @click.option(
     "--target", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="Its residual."
@@ -32,6 +41,7 @@ GRID = {1: 400, 2: 56}
 def command(
     html: Path | None,
     title: str | None,
+    ranks: Path | None,
     table: str | None,
     target: float,
     cost: str,
@@ -46,6 +56,7 @@ def command(
     usd-bench report                                        # results/report.html
     usd-bench report --out results/published/standard --html standard.html
     usd-bench report --table latex --target 1e-6 > table.tex
+    usd-bench report --ranks ranks.svg
     """
     from usd_bench.store.reader import read, read_frame
 
@@ -57,6 +68,9 @@ def command(
         raise StoreError(f"no runs in {out}: nothing to report")
     if table is not None:
         _print_table(table, runs, trace, target, cost)
+    if ranks is not None:
+        _draw_ranks(ranks, runs, title or f"usd-bench: {out}")
+    if table is not None or ranks is not None:
         return
 
     from usd_bench.files import write_atomically
@@ -79,6 +93,29 @@ def _print_table(form: str, runs: list[dict[str, Any]], trace: pd.DataFrame, tar
     found = summary(frame, trace_frame(frame, trace), target, cost)
     caption = f"Residual at most {target:g}; expected {COSTS[cost]} to it, failures counted."
     click.echo(markdown(found, caption) if form == "markdown" else latex(found, caption))
+
+
+def _draw_ranks(path: Path, runs: list[dict[str, Any]], title: str) -> None:
+    from usd_bench.analysis.frames import runs_frame
+    from usd_bench.analysis.ranks import ranks, scores
+    from usd_bench.report.figures import ranks_figure
+
+    if path.suffix not in PICTURES:
+        raise UsdBenchError(f"{path} is none of {', '.join(PICTURES)}")
+    frame = runs_frame(runs)
+    table = scores(frame)
+    left_out = sorted(set(frame["method"]) - set(table.columns)), sorted(set(frame["instance"]) - set(table.index))
+    for what, names in zip(("methods", "problems"), left_out, strict=True):
+        if names:
+            warn([f"left out, for ranks need every method on every problem: {what} {', '.join(names)}"])
+    try:
+        found = ranks(table)
+    except ValueError as error:
+        raise UsdBenchError(str(error)) from None
+    ranks_figure(path, f"{title}: average rank of the median residual on {found.problems} problems", found)
+    rows = [{"solver": method, "rank": rank} for method, rank in found.average.items()]
+    print_rows(rows, {"solver": itemgetter("solver"), "rank": lambda row: f"{row['rank']:.2f}"})
+    click.echo(f"Friedman p = {found.p_value:.2g}; ranks differ from {found.critical:.2f} on  {path}")
 
 
 def _profiles(runs: list[dict[str, Any]], out: Path, plugin_dirs: tuple[Path, ...]) -> dict[str, Any]:

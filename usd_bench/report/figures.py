@@ -9,8 +9,10 @@ import pandas as pd
 from torch import Tensor
 
 from usd_bench.analysis.funnel import Funnel
+from usd_bench.analysis.ranks import ALPHA, Ranks
 from usd_bench.analysis.spectrum import Spectrum
 from usd_bench.elements import lobatto
+from usd_bench.errors import UsdBenchError
 from usd_bench.files import write_atomically
 
 
@@ -117,3 +119,35 @@ def _convergence(panel: Any, trace: pd.DataFrame, lam_ref: float | None) -> None
         panel.plot(trace["iteration"], trace["err_max"], label="err_max")
     panel.grid(alpha=0.3)
     panel.legend()
+
+
+def ranks_figure(path: Path, title: str, found: Ranks) -> None:
+    """Write the critical-difference diagram, as the ending of ``path`` says: methods on an axis of average ranks, the
+    best to the left, bars over those that do not differ. Raises ``UsdBenchError`` without scikit-posthocs.
+
+    Source: Demšar, J. Mach. Learn. Res. 7 (2006) 1, figure 1.
+    """
+    try:
+        import scikit_posthocs
+    except ImportError:
+        raise UsdBenchError("scikit-posthocs is not installed; pip install 'usd-bench[ranks]'") from None
+    from io import BytesIO
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    apart = found.average.to_numpy()[:, None] - found.average.to_numpy()[None]
+    # Not p-values of pairs: 1 where the difference is below the critical one, 0 beyond, is all that the bars show.
+    alike = pd.DataFrame((abs(apart) < found.critical) * 1.0, index=found.average.index, columns=found.average.index)
+    figure, panel = plt.subplots(figsize=(9, 1.6 + 0.16 * len(found.average)), layout="constrained")
+    scikit_posthocs.critical_difference_diagram(
+        found.average, alike, alpha=ALPHA, cd=found.critical, ax=panel, label_fmt_left="{label} ({rank:.1f})"
+    )
+    panel.set_title(title)
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "usd-bench"}):  # the same bytes for the same ranks
+        figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", dpi=120, metadata={"Date": None})
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
