@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from tests.test_report import browser, shown
 from usd_bench import hookspecs
 from usd_bench.cli.main import cli as commands
 from usd_bench.registry import KINDS, Registry
@@ -116,3 +117,20 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
 def test_every_file_the_readme_points_to_exists() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+@browser
+def test_every_displayed_formula_is_typeset(tmp_path: Path) -> None:
+    formulas = re.findall(r"\$\$\n(.*?)\$\$", (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8"), re.S)
+    assert len(formulas) >= 15
+    katex = ROOT / "docs" / "assets" / "katex" / "katex.min.js"
+    calls = (
+        f"for (const one of {json.dumps(formulas)}) out.innerHTML += katex.renderToString(one, {{displayMode: true}});"
+    )
+    page = tmp_path / "formulas.html"
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><p id="out"></p><script src="file://{katex}"></script><script>{calls}</script>'
+    )
+    document, console = shown(page)
+    assert not console
+    assert document.count('class="katex-display"') == len(formulas)
