@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import pandas as pd
 
 from usd_bench.analysis.frames import runs_frame, trace_frame
+from usd_bench.analysis.ranks import ranks, scores
 from usd_bench.analysis.summary import summary
 from usd_bench.cli.main import cli
 from usd_bench.registry import Registry
+from usd_bench.report.comparisons import curves_figure, ranks_figure
 from usd_bench.report.data import report_data
+from usd_bench.report.drawing import drawn
 from usd_bench.report.html import html_page
 from usd_bench.report.table import markdown
 from usd_bench.store.reader import read, read_frame
 from usd_bench.store.validate import stores_in
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
@@ -53,6 +58,12 @@ def pages() -> Iterator[tuple[str, str | bytes]]:
     for name, store in stores:
         data = report_data(read(store, "runs")[0], read_frame(store, "trace")[0], read(store, "env")[0])
         yield f"reports/{name}.html", html_page(data, f"usd-bench: {name}")
+        runs = runs_frame(read(store, "runs")[0])
+        evaluations = trace_frame(runs, read_frame(store, "trace")[0])
+        curves = curves_figure(name, evaluations, "residual", "time_solve_s")
+        yield f"reports/{name}-curves.svg", drawn(curves, "svg")
+        if found := _ranks(runs):
+            yield f"reports/{name}-ranks.svg", drawn(found[0], "svg")
 
 
 def _results(stores: list[tuple[str, Path]]) -> str:
@@ -72,10 +83,25 @@ def _results(stores: list[tuple[str, Path]]) -> str:
         lines += ["", f"## {name}", ""]
         where = f"{'; '.join(machines)}; commit {commits}"
         lines += [f"{len(rows)} runs; {where}. [Interactive report](reports/{name}.html)."]
+        lines += ["", f"![Work and precision](reports/{name}-curves.svg)"]
+        if found := _ranks(runs):
+            lines += ["", f"![Average ranks](reports/{name}-ranks.svg)", "", found[1]]
         for target in TARGETS:
             lines += ["", markdown(summary(runs, evaluations, target), f"**Residual at most {target:g}**, seconds.")]
         lines += ["", f"A row again: `usd-bench reproduce RUN --out results/published/{name}`."]
     return "\n".join(lines) + "\n"
+
+
+def _ranks(runs: pd.DataFrame) -> tuple[Figure, str] | None:
+    """The critical-difference diagram and what it says, where enough methods ran on the same problems."""
+    table = scores(runs)
+    if table.shape[0] < 2 or table.shape[1] < 3:
+        return None
+    found = ranks(table)
+    title = f"average rank of the median residual on {found.problems} problems"
+    problems = ", ".join(f"`{name}`" for name in table.index)
+    text = f"Friedman's p = {found.p_value:.2g} on {problems}. Methods under one bar do not differ (Nemenyi)."
+    return ranks_figure(title, found), text
 
 
 def _record(env: list[dict[str, Any]], env_id: str) -> str:

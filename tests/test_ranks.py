@@ -11,7 +11,8 @@ import pytest
 from tests.test_compare import row
 from usd_bench.analysis.frames import runs_frame
 from usd_bench.analysis.ranks import ranks, scores
-from usd_bench.report.figures import ranks_figure
+from usd_bench.report.comparisons import ranks_figure
+from usd_bench.report.drawing import drawn
 from usd_bench.store.writer import write_run
 
 
@@ -61,15 +62,11 @@ def test_scores_are_medians_of_the_methods_that_ran_on_the_same_problems() -> No
     assert found.loc["ccf[order=0]"].tolist() == [1e-4, 1e-4, 1e-3]
 
 
-def test_the_diagram_is_a_file_of_the_kind_asked_for_with_every_method_named(tmp_path: Path) -> None:
+def test_the_diagram_names_every_method_and_is_the_same_for_the_same_ranks() -> None:
     table = pd.DataFrame({f"method {i}": [i, i + 1.0, i, i] for i in range(6)})
-    ranks_figure(tmp_path / "ranks.png", "six methods", ranks(table))
-    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
-    for name in ("one.svg", "two.svg"):
-        ranks_figure(tmp_path / name, "six methods", ranks(table))
-    drawn = (tmp_path / "one.svg").read_bytes()
-    assert drawn == (tmp_path / "two.svg").read_bytes()
-    assert all(f"method {i}" in drawn.decode() for i in range(6))
+    one, two = (drawn(ranks_figure("six methods", ranks(table)), "svg") for _ in range(2))
+    assert one == two
+    assert all(f"method {i}" in one.decode() for i in range(6))
 
 
 def test_the_command_draws_ranks_and_says_what_it_left_out(cli, tmp_path: Path) -> None:

@@ -222,3 +222,20 @@ def test_figures_tables_and_failures_are_drawn_on_wide_and_narrow_screens(cli, s
         failures = re.search(r'<table id="failures".*?</table>', document, re.S)[0]
         assert "document.title" in unescape(failures)
         assert "error" in failures
+
+
+def test_curves_are_drawn_for_every_problem_and_named_for_every_solver(cli, store: Path, tmp_path: Path) -> None:
+    done = cli("report", "--out", str(store), "--curves", str(tmp_path / "curves.svg"))
+    assert done.returncode == 0, done.stderr
+    picture = (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    for name in ("burgers[order=0]<", "ccf[order=0]<", ">adam<", ">lbfgs<", "residual against seconds in the solver<"):
+        assert name in picture
+    cli("report", "--out", str(store), "--curves", str(tmp_path / "curves.png"))
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_without_a_trace_are_refused(cli, tmp_path: Path) -> None:
+    write_run(tmp_path / "results", row(0, iterations=1), [], {"cpu": "Test CPU"})
+    done = cli("report", "--curves", "curves.svg")
+    assert done.returncode == 2
+    assert "no run has a trace" in done.stderr

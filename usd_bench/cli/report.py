@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PICTURES = (".svg", ".pdf", ".png")
-"""What ``--ranks`` writes."""
+
+
+class PicturePath(click.Path):
+    """A file whose ending says what kind of picture it is."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        if path.suffix not in PICTURES:
+            self.fail(f"{path} ends in none of {', '.join(PICTURES)}", param, ctx)
+        return path
+
 
 GRID = {1: 400, 2: 56}
 """Points per coordinate at which the page shows a profile, by dimension."""
@@ -26,10 +39,11 @@ GRID = {1: 400, 2: 56}
 @click.command("report")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: OUT/report.html]")
 @click.option("--title", help="Its title.  [default: the store's name]")
+@click.option("--curves", type=PicturePath(), help="Draw work-precision curves instead: .svg, .pdf or .png.")
 @click.option(
     "--ranks",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw average ranks with Nemenyi's critical difference instead: .svg, .pdf, .png. Needs the extra ranks.",
+    type=PicturePath(),
+    help="Draw average ranks with Nemenyi's critical difference instead. Needs the extra ranks.",
 )
 @click.option("--table", type=click.Choice(["markdown", "latex"]), help="Print the summary instead, as a table.")
 @click.option(
@@ -41,6 +55,7 @@ GRID = {1: 400, 2: 56}
 def command(
     html: Path | None,
     title: str | None,
+    curves: Path | None,
     ranks: Path | None,
     table: str | None,
     target: float,
@@ -56,7 +71,7 @@ def command(
     usd-bench report                                        # results/report.html
     usd-bench report --out results/published/standard --html standard.html
     usd-bench report --table latex --target 1e-6 > table.tex
-    usd-bench report --ranks ranks.svg
+    usd-bench report --curves curves.svg --ranks ranks.svg
     """
     from usd_bench.store.reader import read, read_frame
 
@@ -68,9 +83,11 @@ def command(
         raise StoreError(f"no runs in {out}: nothing to report")
     if table is not None:
         _print_table(table, runs, trace, target, cost)
+    if curves is not None:
+        _draw_curves(curves, runs, trace, cost, title or f"usd-bench: {out}")
     if ranks is not None:
         _draw_ranks(ranks, runs, title or f"usd-bench: {out}")
-    if table is not None or ranks is not None:
+    if (table, curves, ranks) != (None, None, None):
         return
 
     from usd_bench.files import write_atomically
@@ -98,10 +115,9 @@ def _print_table(form: str, runs: list[dict[str, Any]], trace: pd.DataFrame, tar
 def _draw_ranks(path: Path, runs: list[dict[str, Any]], title: str) -> None:
     from usd_bench.analysis.frames import runs_frame
     from usd_bench.analysis.ranks import ranks, scores
-    from usd_bench.report.figures import ranks_figure
+    from usd_bench.report.comparisons import ranks_figure
+    from usd_bench.report.drawing import save
 
-    if path.suffix not in PICTURES:
-        raise UsdBenchError(f"{path} is none of {', '.join(PICTURES)}")
     frame = runs_frame(runs)
     table = scores(frame)
     left_out = sorted(set(frame["method"]) - set(table.columns)), sorted(set(frame["instance"]) - set(table.index))
@@ -112,10 +128,22 @@ def _draw_ranks(path: Path, runs: list[dict[str, Any]], title: str) -> None:
         found = ranks(table)
     except ValueError as error:
         raise UsdBenchError(str(error)) from None
-    ranks_figure(path, f"{title}: average rank of the median residual on {found.problems} problems", found)
+    save(ranks_figure(f"{title}: average rank of the median residual on {found.problems} problems", found), path)
     rows = [{"solver": method, "rank": rank} for method, rank in found.average.items()]
     print_rows(rows, {"solver": itemgetter("solver"), "rank": lambda row: f"{row['rank']:.2f}"})
     click.echo(f"Friedman p = {found.p_value:.2g}; ranks differ from {found.critical:.2f} on  {path}")
+
+
+def _draw_curves(path: Path, runs: list[dict[str, Any]], trace: pd.DataFrame, cost: str, title: str) -> None:
+    from usd_bench.analysis.frames import runs_frame, trace_frame
+    from usd_bench.report.comparisons import curves_figure
+    from usd_bench.report.drawing import save
+
+    evaluations = trace_frame(runs_frame(runs), trace)
+    if evaluations.empty:
+        raise UsdBenchError("no run has a trace: there are no curves to draw")
+    save(curves_figure(title, evaluations, "residual", cost), path)
+    click.echo(f"{evaluations['run_id'].nunique()} runs  {path}")
 
 
 def _profiles(runs: list[dict[str, Any]], out: Path, plugin_dirs: tuple[Path, ...]) -> dict[str, Any]:

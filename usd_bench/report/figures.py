@@ -9,11 +9,9 @@ import pandas as pd
 from torch import Tensor
 
 from usd_bench.analysis.funnel import Funnel
-from usd_bench.analysis.ranks import ALPHA, Ranks
 from usd_bench.analysis.spectrum import Spectrum
 from usd_bench.elements import lobatto
-from usd_bench.errors import UsdBenchError
-from usd_bench.files import write_atomically
+from usd_bench.report.drawing import pyplot, save
 
 
 def run_figure(
@@ -26,13 +24,7 @@ def run_figure(
     fields: dict[str, Tensor],
 ) -> None:
     """Write a PNG: residual and λ error against iterations, then each field on the grid (1-D or 2-D)."""
-    from io import BytesIO
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, panels = plt.subplots(1, 1 + len(fields), figsize=(5 * (1 + len(fields)), 4), layout="constrained")
     figure.suptitle(title)
     panels = panels if len(fields) else [panels]
@@ -46,21 +38,12 @@ def run_figure(
             panel.set_ylabel(coords[1])
             mesh = panel.pcolormesh(axes[0].numpy(), axes[1].numpy(), values.numpy().T, shading="gouraud")
             figure.colorbar(mesh, ax=panel)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    save(figure, path)
 
 
 def spectrum_figure(path: Path, title: str, found: Spectrum) -> None:
     """Write a PNG: the eigenvalues in the complex plane, and the growing modes' eigenfunctions along s."""
-    from io import BytesIO
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, (plane, modes) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     figure.suptitle(title)
     plane.set(title="eigenvalues", xlabel="Re μ", ylabel="Im μ")
@@ -77,21 +60,12 @@ def spectrum_figure(path: Path, title: str, found: Spectrum) -> None:
                 modes.plot(s, values[:, :, 0].flatten(), label=f"{name}, μ = {found.eigenvalues[i].real:.4f}")
     if modes.lines:
         modes.legend(fontsize=8)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    save(figure, path)
 
 
 def funnel_figure(path: Path, title: str, found: Funnel, known: float | None) -> None:
     """Write a PNG: residual against λ, with the tip and the known λ."""
-    from io import BytesIO
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, panel = plt.subplots(figsize=(6, 4), layout="constrained")
     panel.set(title=f"{title}: residual with λ held", xlabel="λ", ylabel="res_l2", yscale="log")
     panel.plot(*zip(*found.points, strict=True), marker="o")
@@ -101,10 +75,7 @@ def funnel_figure(path: Path, title: str, found: Funnel, known: float | None) ->
     if panel.get_legend_handles_labels()[0]:
         panel.legend()
     panel.grid(alpha=0.3)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _convergence(panel: Any, trace: pd.DataFrame, lam_ref: float | None) -> None:
@@ -119,35 +90,3 @@ def _convergence(panel: Any, trace: pd.DataFrame, lam_ref: float | None) -> None
         panel.plot(trace["iteration"], trace["err_max"], label="err_max")
     panel.grid(alpha=0.3)
     panel.legend()
-
-
-def ranks_figure(path: Path, title: str, found: Ranks) -> None:
-    """Write the critical-difference diagram, as the ending of ``path`` says: methods on an axis of average ranks, the
-    best to the left, bars over those that do not differ. Raises ``UsdBenchError`` without scikit-posthocs.
-
-    Source: Demšar, J. Mach. Learn. Res. 7 (2006) 1, figure 1.
-    """
-    try:
-        import scikit_posthocs
-    except ImportError:
-        raise UsdBenchError("scikit-posthocs is not installed; pip install 'usd-bench[ranks]'") from None
-    from io import BytesIO
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    apart = found.average.to_numpy()[:, None] - found.average.to_numpy()[None]
-    # Not p-values of pairs: 1 where the difference is below the critical one, 0 beyond, is all that the bars show.
-    alike = pd.DataFrame((abs(apart) < found.critical) * 1.0, index=found.average.index, columns=found.average.index)
-    figure, panel = plt.subplots(figsize=(9, 1.6 + 0.16 * len(found.average)), layout="constrained")
-    scikit_posthocs.critical_difference_diagram(
-        found.average, alike, alpha=ALPHA, cd=found.critical, ax=panel, label_fmt_left="{label} ({rank:.1f})"
-    )
-    panel.set_title(title)
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "usd-bench"}):  # the same bytes for the same ranks
-        figure.savefig(buffer, format=path.suffix.lstrip(".") or "png", dpi=120, metadata={"Date": None})
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
