@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import pandas as pd
@@ -15,7 +15,10 @@ import pandas as pd
 from usd_bench.analysis.frames import runs_frame, trace_frame
 from usd_bench.analysis.ranks import ranks, scores
 from usd_bench.analysis.summary import summary
+from usd_bench.analysis.truth import markdown as truth
+from usd_bench.analysis.truth import truth_rows
 from usd_bench.cli.main import cli
+from usd_bench.problem import Problem
 from usd_bench.registry import Registry
 from usd_bench.report.comparisons import curves_figure, ranks_figure
 from usd_bench.report.data import report_data
@@ -46,27 +49,46 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def pages() -> Iterator[tuple[str, str | bytes]]:
+Page = tuple[str, str | bytes]
+
+
+def pages() -> Iterator[Page]:
     """Path and content of every generated file."""
+    stores = [_store(path) for path in stores_in(PUBLISHED)]
+    summaries = {store.name: summary(store.runs, store.evaluations, TARGETS[-1]) for store in stores}
     registry = Registry.load()
-    yield "reference/problems.md", _classes(registry, "problems", "Parameters")
-    yield "reference/solvers.md", _classes(registry, "solvers", "Config")
+    yield from _reference(registry, "problems", "Parameters", summaries)
+    yield from _reference(registry, "solvers", "Config", summaries)
     yield "reference/commands.md", _commands()
     yield "reference/decisions.md", _decisions()
-    stores = [(store.relative_to(PUBLISHED).as_posix(), store) for store in stores_in(PUBLISHED)]
     yield "results.md", _results(stores)
-    for name, store in stores:
-        data = report_data(read(store, "runs")[0], read_frame(store, "trace")[0], read(store, "env")[0])
-        yield f"reports/{name}.html", html_page(data, f"usd-bench: {name}")
-        runs = runs_frame(read(store, "runs")[0])
-        evaluations = trace_frame(runs, read_frame(store, "trace")[0])
-        curves = curves_figure(name, evaluations, "residual", "time_solve_s")
-        yield f"reports/{name}-curves.svg", drawn(curves, "svg")
-        if found := _ranks(runs):
-            yield f"reports/{name}-ranks.svg", drawn(found[0], "svg")
+    for store in stores:
+        data = report_data(store.rows, store.trace, store.env)
+        yield f"reports/{store.name}.html", html_page(data, f"usd-bench: {store.name}")
+        curves = curves_figure(store.name, store.evaluations, "residual", "time_solve_s")
+        yield f"reports/{store.name}-curves.svg", drawn(curves, "svg")
+        if found := _ranks(store.runs):
+            yield f"reports/{store.name}-ranks.svg", drawn(found[0], "svg")
 
 
-def _results(stores: list[tuple[str, Path]]) -> str:
+class Store(NamedTuple):
+    """A published store, as rows and as frames."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    env: list[dict[str, Any]]
+    trace: pd.DataFrame
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+
+
+def _store(path: Path) -> Store:
+    rows, env = (read(path, kind)[0] for kind in ("runs", "env"))
+    trace, runs = read_frame(path, "trace")[0], runs_frame(rows)
+    return Store(path.relative_to(PUBLISHED).as_posix(), rows, env, trace, runs, trace_frame(runs, trace))
+
+
+def _results(stores: list[Store]) -> str:
     lines = [
         "# Results",
         "",
@@ -74,20 +96,21 @@ def _results(stores: list[tuple[str, Path]]) -> str:
         "*Expected*: all that was spent until the residual was reached, or in vain, over the number of successes; "
         "*rate*: Wilson's interval, 95 %.",
     ]
-    for name, store in stores:
-        rows, env = (read(store, kind)[0] for kind in ("runs", "env"))
-        runs = runs_frame(rows)
-        evaluations = trace_frame(runs, read_frame(store, "trace")[0])
-        machines = sorted({f"{_record(env, row['env_id'])}, {row['threads']} thread" for row in rows})
+    for store in stores:
+        name, rows = store.name, store.rows
+        machines = sorted({f"{_record(store.env, row['env_id'])}, {row['threads']} thread" for row in rows})
         commits = ", ".join(sorted({f"`{row['commit'][:7]}`" for row in rows}))
         lines += ["", f"## {name}", ""]
         where = f"{'; '.join(machines)}; commit {commits}"
         lines += [f"{len(rows)} runs; {where}. [Interactive report](reports/{name}.html)."]
         lines += ["", f"![Work and precision](reports/{name}-curves.svg)"]
-        if found := _ranks(runs):
+        if found := _ranks(store.runs):
             lines += ["", f"![Average ranks](reports/{name}-ranks.svg)", "", found[1]]
         for target in TARGETS:
-            lines += ["", markdown(summary(runs, evaluations, target), f"**Residual at most {target:g}**, seconds.")]
+            lines += [
+                "",
+                markdown(summary(store.runs, store.evaluations, target), f"**Residual at most {target:g}**, seconds."),
+            ]
         lines += ["", f"A row again: `usd-bench reproduce RUN --out results/published/{name}`."]
     return "\n".join(lines) + "\n"
 
@@ -109,21 +132,49 @@ def _record(env: list[dict[str, Any]], env_id: str) -> str:
     return f"{record['cpu']}, {record['cores']} cores, torch {record['torch']}"
 
 
-def _classes(registry: Registry, kind: Any, settings: str) -> str:
-    """A section for each registered class: its docstring, its settings, what to cite."""
-    lines = [f"# {kind.capitalize()}"]
+def _reference(registry: Registry, kind: Any, settings: str, summaries: dict[str, pd.DataFrame]) -> Iterator[Page]:
+    """An index, and a page for each class: docstring, settings, known answers, what was measured, citation."""
+    index = [f"# {kind.capitalize()}", "", "| name | |", "|---|---|"]
     for entry in registry.of(kind):
         cls = entry.load()
-        lines += ["", f"## {entry.name}", "", f"*{entry.summary}*", "", _text(inspect.getdoc(cls) or "")]
-        fields = getattr(cls, settings).model_fields
-        if fields:
-            lines += ["", "| setting | default | meaning |", "|---|---|---|"]
-            for name, field in fields.items():
-                about = (field.description or "").replace("|", "\\|")
-                lines.append(f"| `{name}` | `{field.get_default(call_default_factory=True)}` | {about} |")
+        index.append(f"| [`{entry.name}`]({kind}/{entry.name}.md) | {entry.summary} |")
+        lines = [f"# {entry.name}", "", f"*{entry.summary}*", "", _text(inspect.getdoc(cls) or "")]
+        lines += _settings(getattr(cls, settings))
+        if kind == "problems":
+            lines += ["", "## Known answers", "", truth(truth_rows(_known(registry, entry.name)))]
+        lines += _measured(kind, entry.name, summaries)
         if cls.bibtex:
-            lines += ["", "```bibtex", cls.bibtex, "```"]
-    return "\n".join(lines) + "\n"
+            lines += ["", "## Cite", "", "```bibtex", cls.bibtex, "```"]
+        yield f"reference/{kind}/{entry.name}.md", "\n".join(lines) + "\n"
+    yield f"reference/{kind}.md", "\n".join(index) + "\n"
+
+
+def _settings(model: Any) -> list[str]:
+    if not model.model_fields:
+        return []
+    lines = ["", "## Settings", "", "| setting | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        about = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{name}` | `{field.get_default(call_default_factory=True)}` | {about} |")
+    return lines
+
+
+def _known(registry: Registry, name: str) -> list[tuple[str, Problem]]:
+    """The problem at every order and parameter with a target or a stored profile."""
+    build = registry.get("problems", name).load()
+    return [(name, build(**parameters)) for parameters in build().known()]
+
+
+def _measured(kind: str, name: str, summaries: dict[str, pd.DataFrame]) -> list[str]:
+    """What the published stores say of it, at the smaller target."""
+    column = "instance" if kind == "problems" else "method"
+    lines = []
+    for store, table in summaries.items():
+        chosen = table[table[column].str.split("[").str[0] == name]
+        if len(chosen):
+            caption = f"[{store}](../../results.md#{store}): residual at most {TARGETS[-1]:g}, seconds."
+            lines += ["", markdown(chosen, caption)]
+    return ["", "## Measured", *lines] if lines else []
 
 
 def _text(docstring: str) -> str:

@@ -100,10 +100,13 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
     hooks.loader.exec_module(module)
     pages = dict(module.pages())
     registry = Registry.load()
-    for kind in ("problems", "solvers", "commands"):
-        page = pages[f"reference/{kind}.md"]
+    for kind in ("problems", "solvers"):
         for entry in registry.of(kind):
-            assert f"\n## {entry.name}\n" in page
+            assert f"({kind}/{entry.name}.md)" in pages[f"reference/{kind}.md"]
+            assert pages[f"reference/{kind}/{entry.name}.md"].startswith(f"# {entry.name}\n")
+    assert "1.180777662" in pages["reference/problems/ccf.md"]
+    for entry in registry.of("commands"):
+        assert f"\n## {entry.name}\n" in pages["reference/commands.md"]
     for path in (ROOT / "docs" / "decisions").glob("*.md"):
         assert path.name in pages["reference/decisions.md"]
     stores = stores_in(ROOT / "results" / "published")
@@ -111,6 +114,7 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
         assert f"\n## {store.name}\n" in pages["results.md"]
         assert f"{len(read(store, 'runs')[0])} runs" in pages["results.md"]
         assert 'id="data"' in pages[f"reports/{store.name}.html"]
+        assert b"<svg" in pages[f"reports/{store.name}-curves.svg"]
     assert stores
 
 
