@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import click
@@ -16,6 +19,7 @@ from tests.test_report import browser, shown
 from usd_bench import hookspecs
 from usd_bench.cli.main import cli as commands
 from usd_bench.registry import KINDS, Registry
+from usd_bench.run.suite import Budgets, read_suite
 from usd_bench.store.reader import read
 from usd_bench.store.validate import stores_in
 
@@ -138,3 +142,46 @@ def test_every_displayed_formula_is_typeset(tmp_path: Path) -> None:
     document, console = shown(page)
     assert not console
     assert document.count('class="katex-display"') == len(formulas)
+
+
+def test_the_suite_of_the_suites_page_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1], encoding="utf-8")
+    jobs = read_suite(tmp_path / "mine.yaml").jobs(Registry.load(), Budgets(), "cpu")
+    assert len(jobs) == (3 * 3 + 1) * 3
+
+
+def test_the_program_of_the_performance_page_runs_under_torchrun(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    command = re.match(r"# (torchrun .*)\n", program)[1].split()
+    assert "range(50)" in program
+    end = "assert state.iteration == 2\ndistributed.destroy_process_group()\n"
+    (tmp_path / "step.py").write_text(program.replace("range(50)", "range(2)") + end, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *command[1:]]
+    quiet = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(torchrun, cwd=tmp_path, env=quiet, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_store_reads_as_the_readme_says(cli, tmp_path: Path) -> None:
+    program = re.search(r"\n    import pandas\n(    .*\n)+", (ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    cli("run", "-p", "burgers", "-s", "adam", "--max-iter", "2", "--threads", "1")
+    code = textwrap.dedent(program).replace("pandas.read", "found = pandas.read") + "\nassert len(found) == 1"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_block_of_the_docs_is_in_a_language_that_no_test_reads() -> None:
+    tested = {"extending.md": ["python", "diff", "toml"], "performance.md": ["python"], "suites.md": ["yaml"]}
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        blocks = re.findall(r"^```([a-z]+)", path.read_text(encoding="utf-8"), re.M)
+        assert blocks == tested.get(path.name, []), path.name
+
+
+def test_the_entry_point_of_the_extending_page_is_the_one_of_this_project() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    block = tomllib.loads(re.search(r"```toml\n(.*?)```", page, re.S)[1])
+    assert set(block["project"]["entry-points"]) == {"usd_bench"}
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(ours["project"]["entry-points"]) == {"usd_bench"}
