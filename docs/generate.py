@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -166,17 +167,25 @@ def generated(text: str) -> str:
     return re.sub(rf"<!-- ({names})(?:: (\w+))? -->\n.*?<!-- end -->", filled, text, flags=re.S)
 
 
+def checksums() -> str:
+    """Of every published Parquet file, as ``sha256sum -c`` reads them: no value changes unseen."""
+    paths = sorted(PUBLISHED.rglob("*.parquet"))
+    return "".join(
+        f"{sha256(path.read_bytes()).hexdigest()}  {path.relative_to(PUBLISHED).as_posix()}\n" for path in paths
+    )
+
+
 def main() -> int:
-    stale = []
-    for path in [HERE.parent / "README.md", *sorted(HERE.rglob("*.md"))]:
-        text = path.read_text(encoding="utf-8")
-        if generated(text) != text:
-            stale.append(path)
-            if "--check" not in sys.argv:
-                path.write_text(generated(text), encoding="utf-8")
+    files = [HERE.parent / "README.md", *sorted(HERE.rglob("*.md"))]
+    wanted = {path: generated(path.read_text(encoding="utf-8")) for path in files}
+    wanted[PUBLISHED / "SHA256SUMS"] = checksums()
+    check = "--check" in sys.argv
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
-        print(f"{path.relative_to(HERE.parent)} {'is stale' if '--check' in sys.argv else 'written'}")
-    return int(bool(stale) and "--check" in sys.argv)
+        if not check:
+            path.write_text(wanted[path], encoding="utf-8")
+        print(f"{path.relative_to(HERE.parent)} {'is stale' if check else 'written'}")
+    return int(bool(stale) and check)
 
 
 if __name__ == "__main__":

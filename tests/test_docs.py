@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import tomllib
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from tests.test_report import browser, shown
 from usd_bench import hookspecs
@@ -29,6 +31,23 @@ ROOT = Path(__file__).parent.parent
 def test_generated_parts_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_one_changed_value_of_a_published_file_is_noticed(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for name in ("docs", "results/published", "README.md"):
+        target = copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    check = [sys.executable, copy / "docs" / "generate.py", "--check"]
+    assert subprocess.run(check, capture_output=True).returncode == 0
+    path = next((copy / "results" / "published" / "accuracy" / "trace").glob("*.parquet"))
+    trace = pd.read_parquet(path)
+    trace.loc[1, "res_max"] *= 1 + 1e-15
+    trace.to_parquet(path)
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == "results/published/SHA256SUMS is stale\n"
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
