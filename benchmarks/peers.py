@@ -32,6 +32,7 @@ from usd_bench.errors import one_line
 from usd_bench.registry import Registry
 from usd_bench.reproducibility import commit
 from usd_solvers.gauss_newton import GaussNewton, GaussNewtonConfig
+from usd_solvers.lbfgs import LBFGS, LBFGSConfig
 
 jax.config.update("jax_enable_x64", True)
 
@@ -297,7 +298,7 @@ def main(
         optimiser: Any = (
             torch.optim.Adam([parameters], lr=1e-3)
             if kind == "Adam"
-            else torch.optim.LBFGS([parameters], max_iter=1, history_size=100, line_search_fn="strong_wolfe")
+            else LBFGS(LBFGSConfig()).optimiser([parameters], 0)  # torch's, with room to search and a loss it can see
         )
 
         def closure() -> Any:

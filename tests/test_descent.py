@@ -100,6 +100,18 @@ def test_lbfgs_reaches_the_minimum_of_a_quadratic_in_few_steps() -> None:
     assert (x - 1).abs().max().item() < 1e-8
 
 
+def test_lbfgs_goes_on_past_long_first_trials_and_small_losses() -> None:
+    """As torch has it for one iteration a step, it stands still from 1.7e-6 on; with torch's history, from 4e-8."""
+    cls = Registry.load().get("solvers", "lbfgs").load()
+    problem, solver = Burgers(), cls(cls.Config())
+    state = solver.init(problem, 1000001, "cpu")
+    for _ in range(400):
+        state = solver.step(problem, state)
+    loss = solver.ansatz(problem, state).residual(state.theta, state.points).square().mean().item()
+    assert loss < 4e-9
+    assert state.counters.residual < 1200  # mostly the first trial does
+
+
 def test_adam_hands_over_to_lbfgs_and_its_points_stay() -> None:
     problem, solver = Burgers(), AdamLBFGS(AdamLBFGSConfig(hidden="8x8", points=100, first=20))
     state = solver.init(problem, 0, "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,29 @@ from torch import Tensor
 from usd_bench.solver import SolverConfig
 from usd_solvers.pinn.descent import Descent
 from usd_solvers.pinn.solver import NetworkConfig
+
+LINE_SEARCH = 25
+"""Evaluations of a line search at most. Unless told, torch leaves it one where a step has one iteration, and a first
+trial that is too long ends the run."""
+
+
+FACTOR = 1e12
+"""Of the loss. torch drops a step from the history where the gradient's change along it is below 1e-10, whatever the
+loss: at a residual of 1e-4 nearly always. The method itself does not depend on a factor."""
+
+
+class Scaled(torch.optim.LBFGS):
+    """torch's, on ``FACTOR`` times the loss."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        def scaled() -> Tensor:
+            loss = closure()
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad *= FACTOR
+            return loss * FACTOR
+
+        return super().step(scaled) / FACTOR  # type: ignore[no-untyped-call, no-any-return]
 
 
 class LBFGSConfig(NetworkConfig):
@@ -38,10 +62,11 @@ class LBFGS(Descent):
     config: LBFGSConfig
 
     def optimiser(self, parameters: list[Tensor], iteration: int) -> torch.optim.Optimizer:
-        return torch.optim.LBFGS(
+        return Scaled(
             parameters,
             lr=1.0,
             max_iter=1,
+            max_eval=1 + LINE_SEARCH,
             tolerance_grad=0.0,
             tolerance_change=0.0,
             history_size=self.config.history,
