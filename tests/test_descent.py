@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from usd_bench.metrics import RES_L2, measure
 from usd_bench.registry import Registry
 from usd_problems.burgers import Burgers
+from usd_solvers.adam import Adam, AdamConfig
 from usd_solvers.adam_lbfgs import AdamLBFGS, AdamLBFGSConfig
 from usd_solvers.pinn import extra, memory
 from usd_solvers.pinn.descent import Descent
@@ -131,3 +132,17 @@ def test_adam_hands_over_to_lbfgs_and_its_points_stay() -> None:
 def test_a_solver_without_its_package_says_what_to_install() -> None:
     assert extra.missing("torch") is None
     assert "pip install 'usd-bench[baselines]'" in extra.missing("no_such_package")
+
+
+def test_adam_takes_the_steps_of_torch_optim() -> None:
+    problem, solver = Burgers(), Adam(AdamConfig(hidden="6x5", points=60, resample=10**6, learning_rate=0.01))
+    state = solver.init(problem, 0, "cpu")
+    theta = state.theta.clone().requires_grad_()
+    optimiser = torch.optim.Adam([theta], lr=0.01)
+    ansatz = solver.ansatz(problem, state)
+    for _ in range(5):
+        state = solver.step(problem, state)
+        optimiser.zero_grad()
+        ansatz.residual(theta, state.points).square().mean().backward()
+        optimiser.step()
+    assert torch.equal(state.theta, theta.detach())

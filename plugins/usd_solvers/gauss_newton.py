@@ -67,7 +67,12 @@ class GaussNewtonConfig(NetworkConfig):
         description="auto: kernel for fewer rows than parameters, qr in later stages, else cholesky; "
         "without the Jacobian in memory: streamed (cholesky), lsmr (nor its square)",
     )
-    chunk: int = Field(1000, ge=1, description="points per block of the Jacobian's rows, which bounds memory beside it")
+    chunk: int = Field(
+        1000,
+        ge=1,
+        description="points per block of the Jacobian's rows, which bounds memory beside it; "
+        "with nonlocal terms all are one block",
+    )
     lsmr_iterations: int = Field(200, ge=1, description="products with the Jacobian and its transpose per solve")
     direction: Literal["damped", "dogleg", "momentum"] = Field(
         "damped",
@@ -82,7 +87,7 @@ class GaussNewtonConfig(NetworkConfig):
         description="residual; amplitude: each point divided by the fields' amplitude; gradient: with the residual's",
     )
     damping: float = Field(1e-2, gt=0, description="initial damping, relative to the scaled Gram matrix")
-    acceleration: bool = Field(True, description="second-order correction along the step")
+    acceleration: bool = Field(True, description="second-order correction along a damped step")
     stages: int = Field(1, ge=1, le=6, description="1, and how often wide random networks correct the sum so far")
     stage_iterations: int = Field(200, ge=1, description="iterations of the first stage, if others follow")
     wide: int = Field(600, ge=2, description="neurons of a field's network in later stages")

@@ -51,7 +51,8 @@ class NetworkConfig(SolverConfig):
     points: int | None = Field(None, ge=8, description="collocation points")
     resample: int = Field(5, ge=1, description="iterations between two draws of the points")
     sampling: Literal["random", "adaptive"] = Field(
-        "random", description="adaptive: half of the points where the residual is, of four times as many drawn"
+        "random",
+        description="adaptive: half of the points where the residual is, of four times as many drawn; local terms only",
     )
     lam: Literal["auto", "fixed", "bounded", "free", "funnel"] = Field(
         "auto",
@@ -104,6 +105,12 @@ class NetworkSolver(Solver):
             return "nonlocal terms in two dimensions; networks here have them in one"
         if self.config.warm_start != "none" and self._known(problem) is None:
             return f"warm_start={self.config.warm_start}, but there is no such stored profile"
+        if self.config.sampling == "adaptive" and problem.nonlocal_terms:
+            return "sampling=adaptive draws points anew, and those of nonlocal terms stay; choose sampling=random"
+        low, high = problem.bracket.low, problem.bracket.high
+        start, held_inside = self.config.lam_start, self.config.lam in ("auto", "bounded", "funnel")
+        if start is not None and held_inside and not low <= start <= high:
+            return f"lam_start={start:g}, but lam={self.config.lam} keeps λ between {low:g} and {high:g}"
         return None
 
     def _known(self, problem: Problem) -> PiecewiseProfile | None:
