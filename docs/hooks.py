@@ -61,6 +61,7 @@ def pages() -> Iterator[Page]:
     yield from _reference(registry, "solvers", "Config", summaries)
     yield "reference/commands.md", _commands()
     yield "reference/decisions.md", _decisions()
+    yield "limits.md", _limits()
     yield "results.md", _results(stores)
     for store in stores:
         data = report_data(store.rows, store.trace, store.env)
@@ -202,6 +203,14 @@ def _with_subcommands(name: str, command: click.Command) -> Iterator[tuple[str, 
             found = command.get_command(click.Context(command), sub)
             if found is not None:
                 yield f"{name} {sub}", found
+
+
+def _limits() -> str:
+    """The README's section, with links that hold here."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    match = re.search(r"^## Limits\n(.*?)(?=^## )", text, re.S | re.M)
+    assert match is not None, "the README has no section Limits"
+    return "# Limits\n" + match[1].replace("](docs/", "](")
 
 
 def _decisions() -> str:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import click
 import pandas as pd
+import yaml
 
 from tests.test_report import browser, shown
-from usd_bench import hookspecs
+from usd_bench import __version__, hookspecs
 from usd_bench.cli.main import cli as commands
 from usd_bench.registry import KINDS, Registry
 from usd_bench.run.suite import Budgets, read_suite
@@ -132,6 +133,7 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
         assert f"\n## {entry.name}\n" in pages["reference/commands.md"]
     for path in (ROOT / "docs" / "decisions").glob("*.md"):
         assert path.name in pages["reference/decisions.md"]
+    assert "\n- Not a proof" in pages["limits.md"]
     stores = stores_in(ROOT / "results" / "published")
     for store in stores:
         assert f"\n## {store.name}\n" in pages["results.md"]
@@ -144,6 +146,11 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
 def test_every_file_the_readme_points_to_exists() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_the_citation_file_has_the_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
 
 
 @browser

@@ -42,10 +42,12 @@ def print_rows(
     rows: Sequence[dict[str, Any]],
     columns: dict[str, Callable[[dict[str, Any]], str]],
     spare: Sequence[str] = (),
+    wrapped: str | None = None,
 ) -> None:
     """A table on standard output: a title and a formatter per column.
 
-    On a terminal that is too narrow, columns are left out in the order of ``spare``; a pipe gets them all.
+    On a terminal that is too narrow, columns are left out in the order of ``spare``, and the one that is ``wrapped``
+    goes on in further lines; a pipe gets all columns, and one line for each row.
     """
     cells = {title: [show(row) for row in rows] for title, show in columns.items()}
     console = Console(highlight=False, markup=False)
@@ -54,10 +56,11 @@ def print_rows(
             if sum(max(map(len, [t, *column])) + 2 for t, column in cells.items()) - 2 > console.width:
                 del cells[title]
     else:
-        console.width = 1000
+        console.width = 10_000
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for title in cells:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
+        wraps = title == wrapped
+        table.add_column(title, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     with console.capture() as captured:

@@ -43,7 +43,7 @@ def command(run: str, png: Path | None, as_json: bool, out: Path, plugin_dirs: t
         print_json(row)
         return
     rows = [{"column": key, "value": _text(value)} for key, value in row.items()]
-    print_rows(rows, {"column": itemgetter("column"), "value": itemgetter("value")})
+    print_rows(rows, {"column": itemgetter("column"), "value": itemgetter("value")}, wrapped="value")
     try:
         path = _picture(row, out, png, plugin_dirs)
     except UsdBenchError as error:
