@@ -18,11 +18,11 @@ from usd_bench.analysis.summary import summary
 from usd_bench.analysis.truth import markdown as truth
 from usd_bench.analysis.truth import truth_rows
 from usd_bench.cli.main import cli
+from usd_bench.drawing import drawn
 from usd_bench.problem import Problem
 from usd_bench.registry import Registry
 from usd_bench.report.comparisons import curves_figure, ranks_figure
 from usd_bench.report.data import report_data
-from usd_bench.report.drawing import drawn
 from usd_bench.report.html import html_page
 from usd_bench.report.table import markdown
 from usd_bench.store.reader import read, read_frame

@@ -11,8 +11,8 @@ import pytest
 from tests.test_compare import row
 from usd_bench.analysis.frames import runs_frame
 from usd_bench.analysis.ranks import ranks, scores
+from usd_bench.drawing import drawn
 from usd_bench.report.comparisons import ranks_figure
-from usd_bench.report.drawing import drawn
 from usd_bench.store.writer import write_run
 
 

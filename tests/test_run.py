@@ -239,7 +239,7 @@ def test_an_unsupported_pairing_is_a_row_with_its_reason(rows) -> None:
 
 
 def test_a_tracker_that_fails_is_logged_and_stops_nothing(rows, tmp_path: Path) -> None:
-    (row,) = rows(*ODD, "-s", "off")
+    (row,) = rows(*ODD, "-s", "off", "--track", "bad_tracker,unborn_tracker")
     assert (row["status"], row["iterations"]) == ("budget", 6)
     folder = tmp_path / "results" / "artifacts" / row["run_id"]
     log = (folder / "worker.log").read_text()

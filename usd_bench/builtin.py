@@ -24,7 +24,13 @@ def register_metrics(register: Register) -> None:
 
 @hookimpl
 def register_trackers(register: Register) -> None:
-    register("csv", "usd_bench.tracking.csv:CsvTracker", summary="metrics.csv beside the checkpoints")
+    for name, target, summary in (
+        ("csv", "csv:CsvTracker", "metrics.csv beside the checkpoints; always on"),
+        ("tensorboard", "tensorboard:TensorBoardTracker", "scalars and pictures in tb/ beside the checkpoints"),
+        ("mlflow", "mlflow:MlflowTracker", "a run in mlruns/ of the store, or at MLFLOW_TRACKING_URI"),
+        ("wandb", "wandb:WandbTracker", "a run in wandb/ beside the checkpoints, offline unless WANDB_MODE is set"),
+    ):
+        register(name, f"usd_bench.tracking.{target}", summary=summary)
 
 
 @hookimpl

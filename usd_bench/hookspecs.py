@@ -59,7 +59,7 @@ def register_metrics(register: Register) -> None:
 
 @hookspec
 def register_trackers(register: Register) -> None:
-    """Offer trackers: subclasses of ``usd_bench.tracking.Tracker``, fed with every evaluation of a run.
+    """Offer trackers: subclasses of ``usd_bench.tracking.Tracker``, which ``--track`` has follow a run.
 
     register("csv", "usd_bench.tracking.csv:CsvTracker", summary="metrics.csv beside the checkpoints")
     """

@@ -127,6 +127,10 @@ class Solver(ABC):
         """Whether further steps could only repeat this one; the run then ends short of its budget."""
         return False
 
+    def diagnostics(self, problem: Problem, state: Any) -> Mapping[str, float]:
+        """What trackers show beside the measurements: the loss, a damping, a step's length. Stored in no row."""
+        return {}
+
     @abstractmethod
     def profile(self, problem: Problem, state: Any) -> Profile:
         """The profile that the state stands for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -244,6 +245,11 @@ class GaussNewton(NetworkSolver):
                 linear_solve=work.linear_solve + 1 + accelerated,
             ),
         )
+
+    def diagnostics(self, problem: Problem, state: Any) -> Mapping[str, float]:
+        """The loss, the damping, and the length of the last step taken."""
+        own = {"damping": float(state.damping), "step": float(torch.linalg.vector_norm(state.before))}
+        return {**super().diagnostics(problem, state), **own}
 
     def _bent(self, state: GaussNewtonState) -> bool:
         """Whether steps are doglegs: later stages are linear and want none."""

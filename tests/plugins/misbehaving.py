@@ -252,8 +252,8 @@ class Slow(Off):
 class BadTracker(Tracker):
     """Raises at the second evaluation."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, run):
+        super().__init__(run)
         self.seen = 0
 
     def log(self, row):
@@ -265,7 +265,7 @@ class BadTracker(Tracker):
 class UnbornTracker(Tracker):
     """Raises when it is made."""
 
-    def __init__(self, folder):
+    def __init__(self, run):
         raise OSError("no such server")
 
     def log(self, row):

@@ -50,13 +50,15 @@ def carry_out(
     force: bool = False,
     retry: str | None = None,
     resume: Path | None = None,
+    track: tuple[str, ...] = (),
+    checkpoint_every: str | None = None,
 ) -> Done:
     """Run what is missing, with progress on standard error, and return every planned row."""
     from usd_bench.cli.progress import display
     from usd_bench.files import check_writable
     from usd_bench.reproducibility import cores
-    from usd_bench.run.executor import execute
-    from usd_bench.store.reader import read, statuses
+    from usd_bench.run.executor import Following, execute
+    from usd_bench.store.reader import UNFINISHED, read, statuses
 
     check_writable(out)
     stored, warnings = statuses(out)
@@ -69,6 +71,8 @@ def carry_out(
             err=True,
         )
     interrupted = False
+    # What was killed, or left no row, goes on from its checkpoint; what ended some other way begins anew.
+    anew = frozenset(job.run_id for job in todo if force or stored.get(job.run_id, "killed") not in UNFINISHED)
     if todo:
         with display(len(todo), quiet) as show:
             interrupted = execute(
@@ -79,6 +83,7 @@ def carry_out(
                 grace=grace,
                 plugin_dirs=plugin_dirs,
                 resume=resume,
+                following=Following(track, checkpoint_every, anew),
                 on_event=show,
             )
     by_id = {row["run_id"]: row for row in read(out, "runs")[0]}

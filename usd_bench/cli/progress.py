@@ -86,7 +86,8 @@ class _Lines:
         key, now = event.job.run_id, time.monotonic()
         if event.kind == "started":
             self._last[key] = now
-            self._print(f"start  {event.job.label}")
+            at = event.data["iteration"]
+            self._print(f"{'go on ' if at else 'start '} {event.job.label}" + (f" from iteration {at}" if at else ""))
         elif event.kind == "evaluation" and now - self._last.get(key, now) >= EVERY:
             self._last[key] = now
             row = event.data["row"]

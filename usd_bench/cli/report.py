@@ -115,8 +115,8 @@ def _print_table(form: str, runs: list[dict[str, Any]], trace: pd.DataFrame, tar
 def _draw_ranks(path: Path, runs: list[dict[str, Any]], title: str) -> None:
     from usd_bench.analysis.frames import runs_frame
     from usd_bench.analysis.ranks import ranks, scores
+    from usd_bench.drawing import save
     from usd_bench.report.comparisons import ranks_figure
-    from usd_bench.report.drawing import save
 
     frame = runs_frame(runs)
     table = scores(frame)
@@ -136,8 +136,8 @@ def _draw_ranks(path: Path, runs: list[dict[str, Any]], title: str) -> None:
 
 def _draw_curves(path: Path, runs: list[dict[str, Any]], trace: pd.DataFrame, cost: str, title: str) -> None:
     from usd_bench.analysis.frames import runs_frame, trace_frame
+    from usd_bench.drawing import save
     from usd_bench.report.comparisons import curves_figure
-    from usd_bench.report.drawing import save
 
     evaluations = trace_frame(runs_frame(runs), trace)
     if evaluations.empty:

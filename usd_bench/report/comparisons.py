@@ -10,8 +10,8 @@ import pandas as pd
 from usd_bench.analysis.measures import COSTS, MEASURES
 from usd_bench.analysis.ranks import ALPHA, Ranks
 from usd_bench.analysis.work_precision import curve
+from usd_bench.drawing import pyplot
 from usd_bench.errors import UsdBenchError
-from usd_bench.report.drawing import pyplot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

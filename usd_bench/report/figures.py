@@ -10,8 +10,8 @@ from torch import Tensor
 
 from usd_bench.analysis.funnel import Funnel
 from usd_bench.analysis.spectrum import Spectrum
+from usd_bench.drawing import draw_fields, pyplot, save
 from usd_bench.elements import lobatto
-from usd_bench.report.drawing import pyplot, save
 
 
 def run_figure(
@@ -29,15 +29,7 @@ def run_figure(
     figure.suptitle(title)
     panels = panels if len(fields) else [panels]
     _convergence(panels[0], trace, lam_ref)
-    for panel, (name, values) in zip(panels[1:], fields.items(), strict=True):
-        panel.set_title(name)
-        panel.set_xlabel(coords[0])
-        if len(axes) == 1:
-            panel.plot(axes[0].numpy(), values.numpy())
-        else:
-            panel.set_ylabel(coords[1])
-            mesh = panel.pcolormesh(axes[0].numpy(), axes[1].numpy(), values.numpy().T, shading="gouraud")
-            figure.colorbar(mesh, ax=panel)
+    draw_fields(figure, panels[1:], coords, axes, fields)
     save(figure, path)
 
 

@@ -10,28 +10,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from usd_bench.errors import CheckpointError
+from torch import Tensor
+
+from usd_bench.errors import CheckpointError, UsdBenchError
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Entry, Registry
+from usd_bench.run.checkpoint import BEST, LAST, TRACE, Every, Interrupted, forget, identity, write_checkpoint
 from usd_bench.run.plan import Job, build_problem, build_solver
 from usd_bench.selectors import Selection
 from usd_bench.solver import State
 from usd_bench.tensorfile import read_tensors, write_tensors
-from usd_bench.tracking import Tracker
+from usd_bench.tracking import Followed, Tracker
+from usd_bench.tracking.fields import fields_figure
 
 SHARE = 0.1
-"""Largest share of a run's time that writing checkpoints may take; below it, each evaluation is written at once."""
+"""Largest share of a run's time that writing checkpoints may take, and drawing for trackers, unless told how often."""
 
-NAMES = (
-    "best.ckpt",
-    "last.ckpt",
-    "profile.safetensors",
-    "run.png",
-    "spectrum.json",
-    "spectrum.safetensors",
-    "spectrum.png",
-)
+ALWAYS = "csv"
+"""The tracker that follows every run."""
+
+PROFILE = "profile.safetensors"
+
+LEFT = (BEST, LAST, PROFILE, "run.png", "spectrum.json", "spectrum.safetensors", "spectrum.png")
 """What a run leaves; removed when it is repeated, so that no file belongs to another attempt than its row."""
 
 
@@ -39,7 +40,7 @@ def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple
     """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
     problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
     solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
-    path = out / "artifacts" / row["run_id"] / "profile.safetensors"
+    path = out / "artifacts" / row["run_id"] / PROFILE
     if not path.is_file():
         raise CheckpointError(f"run {row['run_id'][:8]} stored no profile: it ended {row['status']}: {row['reason']}")
     header, tensors = read_tensors(path, "profile")
@@ -47,67 +48,131 @@ def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple
 
 
 class Artifacts:
-    """The files of a run: ``last.ckpt``, ``best.ckpt``, ``profile.safetensors``, and what the trackers write."""
+    """The files of a run, written while it goes.
 
-    def __init__(self, folder: Path, job: Job, registry: Registry) -> None:
+    ``every``: how often checkpoints are written; None: at every evaluation, while that takes a small share of the time.
+    ``since``: where the run was interrupted, if it goes on. ``trackers``: names of those to follow it.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        job: Job,
+        registry: Registry,
+        problem: Problem,
+        trackers: tuple[str, ...] = (),
+        every: Every | None = None,
+        since: Interrupted | None = None,
+    ) -> None:
+        folder = out / "artifacts" / job.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._header = {
-            "problem": job.problem,
-            "parameters": job.parameters,
-            "solver": job.solver,
-            "config": job.config,
-            "seed": job.seed,
-            "run_id": job.run_id,
-        }
-        for name in NAMES:
-            (folder / name).unlink(missing_ok=True)
-        self._pending: dict[str, tuple[str, dict[str, Any], Mapping[str, Any]]] = {}
+        self._folder, self._problem, self._every = folder, problem, every
+        self._header = identity(job.problem, job.parameters, job.solver, job.config, job.seed, job.run_id)
+        if since is None:
+            forget(folder)
+            for name in LEFT:
+                (folder / name).unlink(missing_ok=True)
+        lines = since.lines if since else []
+        self._trace = (folder / TRACE).open("w", encoding="utf-8")
+        for line in lines:
+            self._write_line(line)
+        self._last: tuple[dict[str, Any], Mapping[str, Tensor]] | None = None
+        self._best: tuple[dict[str, Any], Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
         self._began = time.monotonic()
-        self._writing = 0.0
+        self._writing = self._drawing = 0.0
+        self._undrawn: tuple[int, Profile] | None = None
+        self._written = since.iteration if since else 0, self._began
         self._trackers: list[Tracker] = []
-        for entry in registry.of("trackers"):
-            self._guarded(entry.name, partial(self._start, entry))
+        followed = Followed(folder, out, job.run_id, job.label, self._header, [line["tracked"] for line in lines])
+        for name in dict.fromkeys((ALWAYS, *trackers)):
+            self._guarded(name, partial(self._start, registry.get("trackers", name), followed))
 
-    def _start(self, entry: Entry) -> None:
-        self._trackers.append(entry.load()(self._folder))
+    def _start(self, entry: Entry, followed: Followed) -> None:
+        self._trackers.append(entry.load()(followed))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._flush()
+        self._trace.close()
+        if self._undrawn is not None:
+            self._draw(*self._undrawn)
         for tracker in self._trackers:
             self._guarded(type(tracker).__name__, tracker.close)
 
-    def offer(self, row: Mapping[str, Any], state: State, profile: Profile, best: bool) -> None:
-        """Take what an evaluation produced; write it at once or soon."""
-        columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
-        header = self._header | {name: row[name] for name in columns}
-        tensors = state.to_tensors()
-        self._pending["last.ckpt"] = ("checkpoint", header, tensors)
+    def restore_best(self, header: Mapping[str, Any], state: State, profile: Profile) -> None:
+        """Put the files of the best profile back to what they were at the iteration from which the run goes on."""
+        self._best = (self._header | dict(header), state.to_tensors(), _copied(profile))
+        self._flush()
+
+    def evaluated(
+        self, row: Mapping[str, Any], more: Mapping[str, float], state: State, profile: Profile, best: bool
+    ) -> None:
+        """Take what an evaluation produced. ``more``: what only trackers are told."""
         if best:
-            self._pending["best.ckpt"] = ("checkpoint", header, tensors)
-            fields = {name: tensor.detach().cpu().clone() for name, tensor in profile.tensors().items()}
-            self._pending["profile.safetensors"] = ("profile", header, fields)
-        if self._writing <= SHARE * (time.monotonic() - self._began):
-            self._flush()
+            columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
+            header = self._header | {name: row[name] for name in columns}
+            self._best = header, state.to_tensors(), _copied(profile)
+        tracked = dict(row) | dict(more)
+        self._write_line({"row": row, "best": best, "tracked": tracked})
         for tracker in list(self._trackers):
-            if not self._guarded(type(tracker).__name__, partial(tracker.log, dict(row))):
+            if not self._guarded(type(tracker).__name__, partial(tracker.log, tracked)):
                 self._trackers.remove(tracker)
+        self._undrawn = row["iteration"], profile
+        if self._drawing <= SHARE * (time.monotonic() - self._began):
+            self._draw(*self._undrawn)
+
+    def passed(self, state: State, spent: tuple[float, float], at_evaluation: bool, stopping: bool) -> None:
+        """Take the state of an iteration, with the seconds of solver and evaluation; write it when it is time."""
+        now, (iteration, at) = time.monotonic(), self._written
+        if self._every is None:
+            due = at_evaluation and self._writing <= SHARE * (now - self._began)
+        else:
+            due = self._every.over(state.iteration - iteration, now - at)
+        if due or stopping or at_evaluation:
+            times = {"time_solve_s": spent[0], "time_eval_s": spent[1]}
+            self._last = self._header | {"iteration": state.iteration} | times, state.to_tensors()
+        if due or stopping:
+            self._flush()
+            self._written = state.iteration, time.monotonic()
 
     def _flush(self) -> None:
+        """The best first: a state is only as good as the best profile before it."""
         began = time.monotonic()
-        for name, (kind, header, tensors) in self._pending.items():
-            write_tensors(self._folder / name, kind, header, tensors)
-        self._pending.clear()
+        if self._best is not None:
+            header, state, profile = self._best
+            write_checkpoint(self._folder / BEST, header, state)
+            write_tensors(self._folder / PROFILE, "profile", header, profile)
+        if self._last is not None:
+            write_checkpoint(self._folder / LAST, *self._last)
+        self._best = self._last = None
         self._writing += time.monotonic() - began
+
+    def _write_line(self, line: Mapping[str, Any]) -> None:
+        self._trace.write(json.dumps(line) + "\n")
+        self._trace.flush()
+
+    def _draw(self, iteration: int, profile: Profile) -> None:
+        began, self._undrawn = time.monotonic(), None
+        painters = [tracker for tracker in self._trackers if tracker.draws]
+        if painters:
+            with fields_figure(self._problem, profile) as figure:
+                for tracker in painters:
+                    if not self._guarded(type(tracker).__name__, partial(tracker.draw, iteration, figure)):
+                        self._trackers.remove(tracker)
+        self._drawing += time.monotonic() - began
 
     def _guarded(self, name: str, call: Callable[[], object]) -> bool:
         """Whether the call went well. A tracker that raises is named in the log and never stops a run."""
         try:
             call()
         except Exception as error:
-            print(f"tracker {name} dropped: {type(error).__name__}: {error}", file=sys.stderr)
+            reason = str(error) if isinstance(error, UsdBenchError) else f"{type(error).__name__}: {error}"
+            print(f"tracker {name} dropped: {reason}", file=sys.stderr)
             return False
         return True
+
+
+def _copied(profile: Profile) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in profile.tensors().items()}

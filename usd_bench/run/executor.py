@@ -38,11 +38,22 @@ SETUP_LIMIT = 300.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something a job reports: ``started``, ``evaluation`` or ``done``, with its data."""
+    """Something a job reports: ``restored``, ``started``, ``evaluation`` or ``done``, with its data."""
 
     job: Job
     kind: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Following:
+    """What goes along with runs and changes no number: trackers by name, how often checkpoints are written, and which
+    runs (by id) begin anew where an interrupted one could go on.
+    """
+
+    track: tuple[str, ...] = ()
+    checkpoint_every: str | None = None
+    anew: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -80,6 +91,7 @@ def execute(
     grace: float = 10.0,
     plugin_dirs: Sequence[Path] = (),
     resume: Path | None = None,
+    following: Following = Following(),
     on_event: Callable[[Event], None],
 ) -> bool:
     """Run the jobs, ``parallel`` at a time. Returns whether the user interrupted; then the rest was not started.
@@ -105,7 +117,7 @@ def execute(
                     _say_stop(worker) if interrupts == 1 else _kill(worker, "killed", "interrupted by the user")
                 told = interrupts
             while waiting and len(running) < parallel:
-                worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, events)
+                worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, following, events)
                 running[worker.job.run_id] = worker
             for heard, run_id, line in _drain(events):
                 worker = running[run_id]
@@ -133,6 +145,7 @@ def _start(
     threads: int,
     plugin_dirs: Sequence[Path],
     resume: Path | None,
+    following: Following,
     events: Events,
 ) -> _Worker:
     folder = out / "artifacts" / job.run_id
@@ -159,6 +172,9 @@ def _start(
         "plugin_dirs": [str(d.resolve()) for d in plugin_dirs],
         "started": time.time(),
         "resume": None if resume is None else str(resume.resolve()),
+        "go_on": resume is None and job.run_id not in following.anew,
+        "track": following.track,
+        "checkpoint_every": following.checkpoint_every,
     }
     _write(process, json.dumps(request))
 
@@ -199,7 +215,9 @@ def _hear(worker: _Worker, heard: float, line: str, on_event: Callable[[Event], 
     outcome = worker.outcome
     if kind == "refused":
         raise StoreError(message["reason"])
-    if kind == "started":
+    if kind == "restored":
+        outcome.trace, outcome.best = message["rows"], message["best"]
+    elif kind == "started":
         worker.solving_since = worker.heard = heard
         outcome.time_setup = message["time_setup"]
         worker.setting.device_name, worker.setting.lam_ref = message["device_name"], message["lam_ref"]

@@ -50,6 +50,9 @@ class Observer:
     on_start: Callable[[], None]
     on_evaluation: Callable[[dict[str, Any], State, Profile, bool], None]
     """Row, state, profile, and whether this is the best so far."""
+    on_state: Callable[[State, tuple[float, float], bool, bool], None]
+    """The state before every step and at the end, the seconds of solver and evaluation, whether it has been evaluated,
+    and whether the run is to stop here."""
     stop_requested: Callable[[], bool]
 
 
@@ -69,6 +72,7 @@ def drive(
 
     ``problem`` measures; ``lent`` is the solver's own instance of it, without the held-out points. ``spent``: solver
     and evaluation seconds of the run that this one resumes. All the solver does is on its clock: init, step, profile.
+    One that is asked to stop does not measure first, unless it is time to: the run that goes on has the same trace.
     """
     clock = _Clock(device)
     observer.on_start()
@@ -86,7 +90,8 @@ def drive(
         out_of_time = solved >= budget.max_time or evaluated >= MEASURING_LIMIT * budget.max_time
         stopping = observer.stop_requested()
         finished = bool(solver.finished(state))
-        if n % budget.eval_every == 0 or _early(n) or at_limit or out_of_time or stopping or finished:
+        evaluating = n % budget.eval_every == 0 or _early(n) or bool(at_limit) or out_of_time or finished
+        if evaluating:
             clock.lap()
             profile = solver.profile(lent, state)
             solved += clock.lap()
@@ -104,15 +109,20 @@ def drive(
             if best:
                 outcome.best = row
             observer.on_evaluation(row, state, profile, best)
-            status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, stopping, finished)
+            status, reason = _verdict(row, finite, reached, budget, values, at_limit, out_of_time, finished)
             if finite and not named and reason == FINISHED:
                 reason += (
                     f": λ = {measured.lam:.6g} is that of another profile, outside {problem.bracket.low:.6g} … "
                     f"{problem.bracket.high:.6g}"
                 )
             if status:
+                observer.on_state(state, (solved, evaluated), True, False)
                 outcome.status, outcome.reason = status, reason
                 return
+        observer.on_state(state, (solved, evaluated), evaluating, stopping)
+        if stopping:
+            outcome.status, outcome.reason = "killed", "interrupted by the user"
+            return
         clock.lap()
         state = solver.step(lent, state)
         solved += clock.lap()
@@ -148,7 +158,6 @@ def _verdict(
     values: Mapping[str, float],
     at_limit: str,
     out_of_time: bool,
-    stopping: bool,
     finished: bool,
 ) -> tuple[str, str]:
     if not finite:
@@ -156,8 +165,6 @@ def _verdict(
         return "diverged", f"{numbers} at iteration {row['iteration']}"
     if reached:
         return "converged", ", ".join(f"{name} = {values[name]:.3g}" for name in budget.until)
-    if stopping:
-        return "killed", "interrupted by the user"
     if finished:
         return "budget", FINISHED
     if at_limit:

@@ -7,6 +7,7 @@ the parent dies, however that happens, and then the worker ends too. Whatever a 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
@@ -25,10 +26,13 @@ from usd_bench.profile import Profile
 from usd_bench.registry import Registry
 from usd_bench.reproducibility import code_identity, derive_seed, environment, set_global_seed
 from usd_bench.run.artifacts import Artifacts
+from usd_bench.run.checkpoint import Every, Interrupted, forget, interrupted
 from usd_bench.run.loop import Observer, Outcome, drive
 from usd_bench.run.plan import Job, build_problem, build_solver, load_metrics
 from usd_bench.run.record import Setting, run_row
 from usd_bench.selectors import Selection
+from usd_bench.solver import Solver
+from usd_bench.store.reader import UNFINISHED
 from usd_bench.store.writer import write_run
 from usd_bench.tensorfile import read_tensors
 
@@ -85,10 +89,12 @@ def _work(request: Mapping[str, Any], stop: threading.Event, tell: Tell) -> None
         traceback.print_exc()
         outcome.status = "error"
         outcome.reason = one_line(error)
-    setting.peak_rss_mib = _peak_memory()
+    setting.peak_rss_mib = _memory(peak=True)
     if job.device.startswith("cuda") and torch.cuda.is_available():
         setting.peak_gpu_mib = torch.cuda.max_memory_allocated(job.device) / 2**20
     write_run(out, run_row(job, outcome, setting), outcome.trace, environment())
+    if outcome.status not in UNFINISHED:
+        forget(out / "artifacts" / job.run_id)
     tell("done", status=outcome.status, reason=outcome.reason)
 
 
@@ -120,14 +126,21 @@ def _solve(
     if unsupported is not None:
         outcome.status, outcome.reason = "unsupported", str(unsupported)
         return
-    with Artifacts(out / "artifacts" / job.run_id, job, registry) as artifacts:
+    since = None
+    if request["go_on"]:
+        since = interrupted(out / "artifacts" / job.run_id, job.run_id)
+    trackers, every = tuple(request["track"]), request["checkpoint_every"]
+    every = None if every is None else Every.parse(every)
+    with Artifacts(out, job, registry, problem, trackers, every, since) as artifacts:
         imported = time.time() - request["started"]  # by the wall clock: the parent took the first reading
 
-        spent = (0.0, 0.0)
-        checkpoint: dict[str, Any] = {}
-        if request["resume"] is not None:
+        header: Mapping[str, Any] = {"time_solve_s": 0.0, "time_eval_s": 0.0}
+        checkpoint: Mapping[str, Tensor] = {}
+        if since is not None:
+            header, checkpoint = since.header, since.state
+            _restore(since, job, lent, solver, artifacts, outcome)
+        elif request["resume"] is not None:
             header, checkpoint = read_tensors(Path(request["resume"]), "checkpoint")
-            spent = header["time_solve_s"], header["time_eval_s"]
 
         def initial() -> Any:
             if checkpoint:
@@ -136,17 +149,42 @@ def _solve(
 
         def on_start() -> None:
             outcome.time_setup = imported
-            tell("started", time_setup=outcome.time_setup, device_name=setting.device_name, lam_ref=setting.lam_ref)
+            at = since.iteration if since else 0
+            if since is not None:
+                tell("restored", rows=outcome.trace, best=outcome.best)
+            device, lam_ref = setting.device_name, setting.lam_ref
+            tell("started", time_setup=imported, device_name=device, lam_ref=lam_ref, iteration=at)
+
+        def diagnosed(state: Any) -> Mapping[str, float]:
+            try:
+                return {name: float(value) for name, value in solver.diagnostics(lent, state).items()}
+            except Exception as error:  # they are for looking at: no reason to lose a run
+                print(f"no diagnostics: {one_line(error)}", file=sys.stderr)
+                return {}
 
         def on_evaluation(row: dict[str, Any], state: Any, profile: Profile, best: bool) -> None:
             if setting.dtype is None:
                 values = profile.fields(problem.evaluation()[:1])
                 setting.dtype = str(next(iter(values.values())).dtype).removeprefix("torch.")
-            artifacts.offer(row, state, profile, best)
+            artifacts.evaluated(row, {"rss_mib": _memory() or math.nan, **diagnosed(state)}, state, profile, best)
             tell("evaluation", row=row, best=best, dtype=setting.dtype)
 
-        observer = Observer(on_start, on_evaluation, stop.is_set)
+        observer = Observer(on_start, on_evaluation, artifacts.passed, stop.is_set)
+        spent = header["time_solve_s"], header["time_eval_s"]
         drive(problem, lent, solver, job.budget, metrics, initial, job.device, observer, outcome, spent)
+
+
+def _restore(
+    since: Interrupted, job: Job, lent: Problem, solver: Solver, artifacts: Artifacts, outcome: Outcome
+) -> None:
+    """Fill the outcome, and the files of the best profile, with what had been measured before the interruption."""
+    outcome.trace = [line["row"] for line in since.lines]
+    outcome.best = next((line["row"] for line in reversed(since.lines) if line["best"]), None)
+    outcome.iterations = since.iteration
+    if outcome.best is not None and since.best:
+        state = solver.State.from_tensors(since.best, job.device)
+        columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
+        artifacts.restore_best({c: outcome.best[c] for c in columns}, state, solver.profile(lent, state))
 
 
 def _without_held_out_points(problem: Problem) -> Problem:
@@ -161,13 +199,20 @@ def _without_held_out_points(problem: Problem) -> Problem:
     return problem
 
 
-def _peak_memory() -> float | None:
+def _memory(peak: bool = False) -> float | None:
+    """Memory of this process in MiB: now, where the system tells, or its peak."""
+    if not peak:
+        try:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,12 @@ class NetworkSolver(Solver):
     def profile(self, problem: Problem, state: NetworkState) -> Profile:
         return NetworkProfile(self.Trial, problem, self.hidden(problem), self.wide, state.theta, state.earlier)
 
+    def diagnostics(self, problem: Problem, state: Any) -> Mapping[str, float]:
+        """The loss at the points in use: the mean square of the scaled residuals."""
+        with torch.no_grad():
+            residual = self.ansatz(problem, state).residual(state.theta, state.points)
+        return {"loss": float(residual.square().mean())}
+
     def restore(self, problem: Problem, lam: float, tensors: Mapping[str, Tensor]) -> Profile:
         return NetworkProfile(
             self.Trial, problem, self.hidden(problem), self.wide, tensors["theta"], tensors["earlier"]
