@@ -29,7 +29,7 @@ def display(total: int, quiet: bool) -> Iterator[Display]:
     """The display that fits where standard error goes."""
     console = Console(stderr=True, highlight=False, markup=False)
     if quiet:
-        yield lambda event: None
+        yield lambda event: _warned(console, event)
     elif console.is_terminal:
         with _live(console) as progress:
             yield _Live(progress, total)
@@ -59,6 +59,7 @@ class _Live:
 
     def __call__(self, event: Event) -> None:
         key = event.job.run_id
+        _warned(self._progress.console, event)
         if event.kind == "started":
             self._tasks[key] = self._progress.add_task(event.job.label, note="")
         elif event.kind == "evaluation" and key in self._tasks:
@@ -84,6 +85,7 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         key, now = event.job.run_id, time.monotonic()
+        _warned(self._console, event)
         if event.kind == "started":
             self._last[key] = now
             at = event.data["iteration"]
@@ -99,6 +101,11 @@ class _Lines:
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
+
+
+def _warned(console: Console, event: Event) -> None:
+    if event.kind == "warning":
+        console.print(f"Warning: {event.job.label}: {event.data['text']}", soft_wrap=True)
 
 
 def _ending(event: Event) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +50,8 @@ class Artifacts:
     """The files of a run, written while it goes.
 
     ``every``: how often checkpoints are written; None: at every evaluation, while that takes a small share of the time.
-    ``since``: where the run was interrupted, if it goes on. ``trackers``: names of those to follow it.
+    ``since``: where the run was interrupted, if it goes on. ``trackers``: names of those to follow it; ``warn`` is told
+    of their failures.
     """
 
     def __init__(
@@ -60,13 +60,14 @@ class Artifacts:
         job: Job,
         registry: Registry,
         problem: Problem,
-        trackers: tuple[str, ...] = (),
+        warn: Callable[[str], object],
+        trackers: Sequence[str] = (),
         every: Every | None = None,
         since: Interrupted | None = None,
     ) -> None:
         folder = out / "artifacts" / job.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._problem, self._every = folder, problem, every
+        self._folder, self._problem, self._every, self._warn = folder, problem, every, warn
         self._header = identity(job.problem, job.parameters, job.solver, job.config, job.seed, job.run_id)
         if since is None:
             forget(folder)
@@ -164,12 +165,12 @@ class Artifacts:
         self._drawing += time.monotonic() - began
 
     def _guarded(self, name: str, call: Callable[[], object]) -> bool:
-        """Whether the call went well. A tracker that raises is named in the log and never stops a run."""
+        """Whether the call went well. A tracker that raises is dropped with a warning and never stops a run."""
         try:
             call()
         except Exception as error:
             reason = str(error) if isinstance(error, UsdBenchError) else f"{type(error).__name__}: {error}"
-            print(f"tracker {name} dropped: {reason}", file=sys.stderr)
+            self._warn(f"tracker {name} dropped: {reason}")
             return False
         return True
 

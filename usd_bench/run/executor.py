@@ -38,7 +38,7 @@ SETUP_LIMIT = 300.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something a job reports: ``restored``, ``started``, ``evaluation`` or ``done``, with its data."""
+    """Something a job reports: ``restored``, ``started``, ``evaluation``, ``warning`` or ``done``, with its data."""
 
     job: Job
     kind: str

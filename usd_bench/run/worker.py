@@ -129,9 +129,13 @@ def _solve(
     since = None
     if request["go_on"]:
         since = interrupted(out / "artifacts" / job.run_id, job.run_id)
-    trackers, every = tuple(request["track"]), request["checkpoint_every"]
-    every = None if every is None else Every.parse(every)
-    with Artifacts(out, job, registry, problem, trackers, every, since) as artifacts:
+    every = request["checkpoint_every"] and Every.parse(request["checkpoint_every"])
+
+    def warn(text: str) -> None:
+        print(text, file=sys.stderr)
+        tell("warning", text=text)
+
+    with Artifacts(out, job, registry, problem, warn, request["track"], every, since) as artifacts:
         imported = time.time() - request["started"]  # by the wall clock: the parent took the first reading
 
         header: Mapping[str, Any] = {"time_solve_s": 0.0, "time_eval_s": 0.0}

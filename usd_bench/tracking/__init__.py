@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from usd_bench.errors import PluginError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,3 +55,11 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a row, its iteration aside."""
     numbers = {k: v for k, v in row.items() if k != "iteration" and isinstance(v, int | float)}
     return {name: float(value) for name, value in numbers.items()}
+
+
+def imported(module: str) -> Any:
+    """A module of a package that comes with the extra ``tracking``. Raises ``PluginError`` where it cannot be had."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise PluginError(f"{error}; it comes with pip install 'usd-bench[tracking]'") from error

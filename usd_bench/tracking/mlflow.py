@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from usd_bench.tracking import Followed, Tracker, scalars
+from usd_bench.tracking import Followed, Tracker, imported, scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,12 +29,9 @@ class MlflowTracker(Tracker):
     def __init__(self, run: Followed) -> None:
         super().__init__(run)
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        from mlflow import MlflowClient
-        from mlflow.entities import Metric
-
-        self._metric: Any = Metric
+        self._mlflow = imported("mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (run.store / "mlruns").resolve().as_uri()
-        self._client: Any = MlflowClient(tracking_uri=uri)
+        self._client = self._mlflow.MlflowClient(tracking_uri=uri)
         known = self._client.search_runs([self._experiment()], f"tags.`{TAG}` = '{run.run_id}'") if run.before else []
         if known:
             self._id = known[0].info.run_id
@@ -46,21 +43,20 @@ class MlflowTracker(Tracker):
                 self._client.log_param(self._id, name, value if isinstance(value, str) else json.dumps(value))
 
     def _experiment(self) -> str:
-        from mlflow.exceptions import MlflowException
-
         for _ in range(2):
             found = self._client.get_experiment_by_name(EXPERIMENT)
             if found is not None:
                 return str(found.experiment_id)
             try:
                 return str(self._client.create_experiment(EXPERIMENT))
-            except MlflowException:  # another worker was faster
+            except self._mlflow.MlflowException:  # another worker was faster
                 time.sleep(0.5)
         raise OSError(f"MLflow neither finds nor makes the experiment {EXPERIMENT!r}")
 
     def log(self, row: Mapping[str, Any]) -> None:
         now = int(time.time() * 1000)
-        metrics = [self._metric(name, value, now, row["iteration"]) for name, value in scalars(row).items()]
+        metric, step = self._mlflow.entities.Metric, row["iteration"]
+        metrics = [metric(name, value, now, step) for name, value in scalars(row).items()]
         self._client.log_batch(self._id, metrics=metrics)
 
     def draw(self, iteration: int, figure: Figure) -> None:

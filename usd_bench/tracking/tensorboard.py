@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from usd_bench.tracking import Followed, Tracker, scalars
+from usd_bench.tracking import Followed, Tracker, imported, scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,14 +19,12 @@ class TensorBoardTracker(Tracker):
 
     def __init__(self, run: Followed) -> None:
         super().__init__(run)
-        from torch.utils.tensorboard import SummaryWriter
-
         folder = run.folder / "tb"
         if not run.before:
             shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
         # What an interrupted run wrote later than its checkpoint is purged: it comes again.
         purge = int(run.before[-1]["iteration"]) + 1 if run.before else None
-        self._writer: Any = SummaryWriter(folder, purge_step=purge)
+        self._writer = imported("torch.utils.tensorboard").SummaryWriter(folder, purge_step=purge)
         self._writer.add_text("run", f"{run.label}\n\n{run.run_id}")
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from usd_bench.tracking import Followed, Tracker, scalars
+from usd_bench.tracking import Followed, Tracker, imported, scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,18 +19,16 @@ class WandbTracker(Tracker):
 
     def __init__(self, run: Followed) -> None:
         super().__init__(run)
-        import wandb
-
-        self._wandb: Any = wandb
-        self._run = wandb.init(
+        self._wandb = imported("wandb")
+        self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "usd-bench"),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             dir=run.folder,
             id=run.run_id[:32],
             resume="allow",
             name=run.label,
             config=dict(run.facts),
-            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
+            settings=self._wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
         )
 
     def log(self, row: Mapping[str, Any]) -> None:
