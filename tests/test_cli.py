@@ -219,7 +219,7 @@ def test_a_failed_repeat_leaves_nothing_of_the_attempt_before(cli, tmp_path: Pat
     assert "picture" in cli("show", row["run_id"], "--plugins-dir", str(PLUGINS)).stdout
     assert cli(*command, "--force", env={"FLAKY": "1"}).returncode == 1
     assert {p.name for p in (tmp_path / "results" / "artifacts" / row["run_id"]).iterdir()} == {
-        "metrics.csv", "worker.log",
+        "config.yaml", "metrics.csv", "worker.log",
     }  # fmt: skip
     shown = cli("show", row["run_id"], "--plugins-dir", str(PLUGINS))
     assert shown.returncode == 0

@@ -126,7 +126,7 @@ def test_trackers_are_off_unless_asked_for(cli, tmp_path: Path) -> None:
     assert cli(*RUN).returncode == 0
     assert not (tmp_path / "results" / "mlruns").exists()
     names = {path.name for path in artifacts(tmp_path).iterdir()}
-    assert names == {"best.ckpt", "last.ckpt", "metrics.csv", "profile.safetensors", "worker.log"}
+    assert names == {"best.ckpt", "config.yaml", "last.ckpt", "metrics.csv", "profile.safetensors", "worker.log"}
 
 
 def test_following_a_run_changes_none_of_its_bits(cli, followed: Path, tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Selection:
-    """One name with one value for each parameter that the user gave. Values are text until a model checks them."""
+    """One name with one value for each parameter that the user gave. A model checks the values; from the command line
+    they are text.
+    """
 
     name: str
-    parameters: dict[str, str]
+    parameters: dict[str, Any]
 
 
 def parse(text: str) -> list[Selection]:

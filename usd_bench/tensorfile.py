@@ -24,6 +24,16 @@ def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Map
     write_atomically(path, save(plain, metadata={"usd_bench": full}))
 
 
+def kind_of(path: Path) -> str | None:
+    """What a file says it is, or None for one that cannot be read or says nothing."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("usd_bench", "null"))
+    except (SafetensorError, OSError, json.JSONDecodeError):
+        return None
+    return str(header["kind"]) if isinstance(header, dict) and "kind" in header else None
+
+
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file. Raises ``CheckpointError`` when it is not an intact file of that kind."""
     try:

@@ -55,9 +55,14 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line. Bad input is one line on standard error and exit code 2."""
+    """Run the command line."""
+    called(cli, "usd-bench", arguments)
+
+
+def called(command: click.Command, name: str, arguments: list[str] | None = None) -> Any:
+    """Run a command as a program of that name. Bad input is one line on standard error and exit code 2."""
     try:
-        code = cli.main(arguments, prog_name="usd-bench", standalone_mode=False)
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
     except UsdBenchError as error:
         click.echo(f"Error: {error}", err=True)
         code = error.exit_code

@@ -12,14 +12,16 @@ from typing import Any, Self
 from torch import Tensor
 
 from usd_bench.errors import CheckpointError, UsdBenchError
+from usd_bench.files import write_atomically
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
 from usd_bench.registry import Entry, Registry
 from usd_bench.run.checkpoint import BEST, LAST, TRACE, Every, Interrupted, forget, identity, write_checkpoint
+from usd_bench.run.pairing import effective
 from usd_bench.run.plan import Job, build_problem, build_solver
 from usd_bench.selectors import Selection
 from usd_bench.solver import State
-from usd_bench.tensorfile import read_tensors, write_tensors
+from usd_bench.tensorfile import kind_of, read_tensors, write_tensors
 from usd_bench.tracking import Followed, Tracker
 from usd_bench.tracking.fields import fields_figure
 
@@ -29,7 +31,7 @@ SHARE = 0.1
 ALWAYS = "csv"
 """The tracker that follows every run."""
 
-PROFILE = "profile.safetensors"
+PROFILE, CONFIG = "profile.safetensors", "config.yaml"
 
 LEFT = (BEST, LAST, PROFILE, "run.png", "spectrum.json", "spectrum.safetensors", "spectrum.png")
 """What a run leaves; removed when it is repeated, so that no file belongs to another attempt than its row."""
@@ -37,13 +39,21 @@ LEFT = (BEST, LAST, PROFILE, "run.png", "spectrum.json", "spectrum.safetensors",
 
 def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple[Problem, Profile]:
     """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
-    problem = build_problem(registry, Selection(row["problem"], json.loads(row["parameters"])))
-    solver = build_solver(registry, Selection(row["solver"], json.loads(row["config"])))
     path = out / "artifacts" / row["run_id"] / PROFILE
     if not path.is_file():
         raise CheckpointError(f"run {row['run_id'][:8]} stored no profile: it ended {row['status']}: {row['reason']}")
-    header, tensors = read_tensors(path, "profile")
-    return problem, solver.restore(problem, header["lam"], tensors)
+    return restored(registry, path)[1:]
+
+
+def restored(registry: Registry, path: Path) -> tuple[dict[str, Any], Problem, Profile]:
+    """Header, problem and profile of a checkpoint or of a stored profile. Raises ``CheckpointError``."""
+    kind = kind_of(path)
+    header, tensors = read_tensors(path, "profile" if kind == "profile" else "checkpoint")
+    problem = build_problem(registry, Selection(header["problem"], header["parameters"]))
+    solver = build_solver(registry, Selection(header["solver"], header["config"]))
+    if kind == "profile":
+        return header, problem, solver.restore(problem, header["lam"], tensors)
+    return header, problem, solver.profile(problem, solver.State.from_tensors(tensors, "cpu"))
 
 
 class Artifacts:
@@ -60,6 +70,7 @@ class Artifacts:
         job: Job,
         registry: Registry,
         problem: Problem,
+        threads: int,
         warn: Callable[[str], object],
         trackers: Sequence[str] = (),
         every: Every | None = None,
@@ -77,6 +88,7 @@ class Artifacts:
         self._trace = (folder / TRACE).open("w", encoding="utf-8")
         for line in lines:
             self._write_line(line)
+        write_atomically(folder / CONFIG, effective(job, threads).encode())
         self._last: tuple[dict[str, Any], Mapping[str, Tensor]] | None = None
         self._best: tuple[dict[str, Any], Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
         self._began = time.monotonic()

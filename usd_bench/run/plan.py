@@ -62,8 +62,8 @@ class Limits:
 
 def plan(
     registry: Registry,
-    problems: str,
-    solvers: str,
+    problems: str | Sequence[Selection],
+    solvers: str | Sequence[Selection],
     seeds: Sequence[int],
     limits: Limits,
     device: str = "cpu",
@@ -73,8 +73,8 @@ def plan(
     for name in limits.until or {}:
         if name not in metrics:
             raise SelectorError(f"unknown metric {name!r}{did_you_mean(name, metrics)}")
-    chosen_problems = [(s, build_problem(registry, s)) for s in _unique(parse(problems))]
-    chosen_solvers = [(s, build_solver(registry, s)) for s in _unique(parse(solvers))]
+    chosen_problems = [(s, build_problem(registry, s)) for s in _unique(_selected(problems))]
+    chosen_solvers = [(s, build_solver(registry, s)) for s in _unique(_selected(solvers))]
     jobs = []
     for problem_selection, problem in chosen_problems:
         for solver_selection, solver in chosen_solvers:
@@ -165,6 +165,10 @@ def _budget(problem: Problem, solver: Solver, limits: Limits) -> Budget:
         until=dict(recommended.until if limits.until is None else limits.until),
         eval_every=limits.eval_every or solver.eval_every,
     )
+
+
+def _selected(selections: str | Sequence[Selection]) -> Sequence[Selection]:
+    return parse(selections) if isinstance(selections, str) else selections
 
 
 def _unique(selections: Iterable[Selection]) -> list[Selection]:

@@ -16,19 +16,17 @@ settings that ``usd-bench tune`` wrote to ``tuned/<solver>.yaml`` beside the sui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
-from usd_bench.errors import ConfigError, SelectorError, did_you_mean
+from usd_bench.errors import ConfigError, SelectorError
 from usd_bench.registry import Registry
 from usd_bench.run.budget import parse_until
 from usd_bench.run.plan import Job, Limits, plan
+from usd_bench.run.yamlfile import line_of, load, said
 from usd_bench.selectors import Selection, parse
 
 
@@ -37,7 +35,8 @@ def _joined(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _until(value: Any) -> Any:
+def until_text(value: Any) -> Any:
+    """Targets as ``--until`` takes them, as a mapping."""
     if isinstance(value, str):
         try:
             return parse_until(value)
@@ -59,7 +58,7 @@ class Budgets(BaseModel):
     max_iter: int | None = Field(None, ge=0)
     max_work: int | None = Field(None, ge=0)
     max_time: float | None = Field(None, gt=0)
-    until: Annotated[dict[str, float] | None, BeforeValidator(_until)] = None
+    until: Annotated[dict[str, float] | None, BeforeValidator(until_text)] = None
     eval_every: int | None = Field(None, ge=1)
 
     def beneath(self, above: Budgets) -> Budgets:
@@ -131,49 +130,6 @@ def read_suite(path: Path) -> Suite:
     try:
         file = _File(**data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{path}:{_line(node, first['loc'])}: {_said(first)}") from None
-    lines = tuple(_line(node, ("runs", i)) for i in range(len(file.runs)))
+        raise ConfigError(said(path, node, error, Item)) from None
+    lines = tuple(line_of(node, ("runs", i)) for i in range(len(file.runs)))
     return Suite(path, file, tuple(file.runs), lines)
-
-
-def load(path: Path) -> tuple[dict[str, Any], yaml.Node]:
-    """A YAML mapping and its nodes, which know their lines. Raises ``ConfigError``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        data, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    if not isinstance(data, dict) or node is None or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{path}:1: expected a mapping, such as 'seeds: 2'")
-    return data, node
-
-
-def _said(error: ErrorDetails) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{name}: no such key{did_you_mean(str(error['loc'][-1]), Item.model_fields)}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name}: {message[:1].lower()}{message[1:]}"
-
-
-def _line(node: yaml.Node, loc: Sequence[str | int]) -> int:
-    """The line of the deepest node on the way to ``loc``."""
-    line = node.start_mark.line + 1
-    for part in loc:
-        below = None
-        if isinstance(node, yaml.MappingNode):
-            pairs = {key.value: (key, value) for key, value in node.value}
-            if part in pairs:
-                key, below = pairs[part]
-                line = key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            below = node.value[part]
-            line = below.start_mark.line + 1
-        if below is None:
-            break
-        node = below
-    return line

@@ -135,7 +135,7 @@ def _solve(
         print(text, file=sys.stderr)
         tell("warning", text=text)
 
-    with Artifacts(out, job, registry, problem, warn, request["track"], every, since) as artifacts:
+    with Artifacts(out, job, registry, problem, setting.threads, warn, request["track"], every, since) as artifacts:
         imported = time.time() - request["started"]  # by the wall clock: the parent took the first reading
 
         header: Mapping[str, Any] = {"time_solve_s": 0.0, "time_eval_s": 0.0}
