@@ -153,9 +153,10 @@ def _generations(path: Path, run_id: str) -> Iterator[tuple[dict[str, Any], dict
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a trace; one that was cut off ends it."""
-    found: list[dict[str, Any]] = []
+    """The lines of a trace, one for each iteration; one that was cut off ends it."""
+    found: dict[int, dict[str, Any]] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            found.append(json.loads(line))
-    return found
+            read = json.loads(line)
+            found[read["row"]["iteration"]] = read
+    return [found[iteration] for iteration in sorted(found)]

@@ -136,7 +136,8 @@ def _solve(
         tell("warning", text=text)
 
     with Artifacts(out, job, registry, problem, setting.threads, warn, request["track"], every, since) as artifacts:
-        imported = time.time() - request["started"]  # by the wall clock: the parent took the first reading
+        # By the wall clock, for the parent took the first reading; one that has been set back tells nothing.
+        imported = max(0.0, time.time() - request["started"])
 
         header: Mapping[str, Any] = {"time_solve_s": 0.0, "time_eval_s": 0.0}
         checkpoint: Mapping[str, Tensor] = {}
