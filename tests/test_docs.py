@@ -20,6 +20,8 @@ import yaml
 
 from tests.test_report import browser, shown
 from usd_bench import __version__, hookspecs
+from usd_bench.cli import eval as evaluate
+from usd_bench.cli import train
 from usd_bench.cli.main import cli as commands
 from usd_bench.registry import KINDS, Registry
 from usd_bench.run.suite import Budgets, read_suite
@@ -27,6 +29,7 @@ from usd_bench.store.reader import read
 from usd_bench.store.validate import stores_in
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = {"train": train.command, "eval": evaluate.command}
 
 
 def test_generated_parts_are_up_to_date() -> None:
@@ -104,11 +107,12 @@ def test_every_command_in_the_docs_can_be_parsed() -> None:
     found = 0
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for line in path.read_text(encoding="utf-8").splitlines():
-            match = re.match(r"    (?:\.venv/bin/)?usd-bench ([a-z].*)", line)
+            match = re.match(r"    (?:\.venv/bin/)?usd-(bench|train|eval) ([a-z.-].*)", line)
             if match is None:
                 continue
-            name, *arguments = shlex.split(match[1], comments=True)
-            command = commands.get_command(click.Context(commands), name)
+            arguments = shlex.split(match[2], comments=True)
+            name = match[1] if match[1] != "bench" else arguments.pop(0)
+            command = PROGRAMS.get(match[1]) or commands.get_command(click.Context(commands), name)
             assert command is not None, line
             for parameter in command.params:
                 if isinstance(parameter.type, click.Path):
@@ -188,6 +192,12 @@ def test_the_program_of_the_performance_page_runs_under_torchrun(tmp_path: Path)
     quiet = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(torchrun, cwd=tmp_path, env=quiet, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_program_of_the_operations_page_runs() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    program = re.search(r"\n    from usd_bench(.*)\n(    .*\n)+", page)[0]
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
 
 
 def test_the_store_reads_as_the_readme_says(cli, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usd_bench.analysis.measures import COSTS
-from usd_bench.cli.common import load_registry, out_option, plugins_option, print_rows, warn
+from usd_bench.cli.common import load_registry, out_option, plugins_option, print_json, print_rows, warn
 from usd_bench.errors import StoreError, UsdBenchError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ GRID = {1: 400, 2: 56}
     type=PicturePath(),
     help="Draw average ranks with Nemenyi's critical difference instead. Needs the extra ranks.",
 )
-@click.option("--table", type=click.Choice(["markdown", "latex"]), help="Print the summary instead, as a table.")
+@click.option("--table", type=click.Choice(["markdown", "latex", "json"]), help="Print the summary instead.")
 @click.option(
     "--target", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="Its residual."
 )
@@ -71,6 +71,7 @@ def command(
     usd-bench report                                        # results/report.html
     usd-bench report --out results/published/standard --html standard.html
     usd-bench report --table latex --target 1e-6 > table.tex
+    usd-bench report --table json --target 1e-6 > metrics.json
     usd-bench report --curves curves.svg --ranks ranks.svg
     """
     from usd_bench.store.reader import read, read_frame
@@ -108,6 +109,12 @@ def _print_table(form: str, runs: list[dict[str, Any]], trace: pd.DataFrame, tar
 
     frame = runs_frame(runs)
     found = summary(frame, trace_frame(frame, trace), target, cost)
+    if form == "json":
+        by_problem: dict[str, Any] = {}
+        for row in found.to_dict("records"):
+            by_problem.setdefault(row.pop("instance"), {})[row.pop("method")] = row
+        print_json(by_problem)
+        return
     caption = f"Residual at most {target:g}; expected {COSTS[cost]} to it, failures counted."
     click.echo(markdown(found, caption) if form == "markdown" else latex(found, caption))
 
