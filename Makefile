@@ -35,9 +35,10 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import-linter; the Dockerfile by ha
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --offline --quiet .github
 
-docs: $(VENV)/.installed-docs  ## build the site into site/, every number from results/published
+docs: $(VENV)/.installed-docs  ## build the site into site/, every number from results/published, asv's pages if there are
 	$(BIN)/python docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
+	if [ -d .asv/results ]; then $(BIN)/asv publish --no-pull --html-dir $(SITE)/benchmarks; fi
 
 report: $(VENV)/.installed  ## one HTML page of the store OUT
 	$(BIN)/usd-bench report --out $(OUT)

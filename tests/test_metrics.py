@@ -61,6 +61,24 @@ def test_fields_that_vanish_have_no_residual_and_still_do_not_converge(problem) 
     assert not budget.reached(METRICS, values)
 
 
+@pytest.mark.parametrize("lam", [math.nan, math.inf, -math.inf, 1e12, -7.0])
+@pytest.mark.parametrize("name", [entry.name for entry in Registry.load().of("problems")])
+def test_a_profile_whose_exponent_is_absurd_is_measured_and_never_good(name: str, lam: float) -> None:
+    """A solver that has diverged says such things; they are a status, not an error of the harness."""
+    problem = Registry.load().get("problems", name).load()()
+    known = problem.reference()
+    measured = measure(problem, FunctionProfile(lam, known.fields))
+    values = compute(METRICS, measured)
+    assert not values["res_max"] < 1e-6
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in Registry.load().of("problems")])
+def test_fields_that_are_not_numbers_are_measured_as_that(name: str) -> None:
+    problem = Registry.load().get("problems", name).load()()
+    nothing = FunctionProfile(math.nan, lambda x: {f.name: math.nan * x[:, 0] for f in problem.fields})
+    assert math.isnan(compute(METRICS, measure(problem, nothing))["res_max"])
+
+
 def test_a_field_detached_from_its_points_is_refused() -> None:
     reference = Burgers().reference()
     with pytest.raises(MeasurementError, match="differentiable"):

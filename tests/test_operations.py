@@ -81,7 +81,7 @@ def test_dvc_makes_everything_from_a_clean_clone_and_says_what_changes(tmp_path:
     assert "Data and pipelines are up to date" in run("dvc", "status", cwd=folder)
 
     run("dvc", "push", cwd=folder)
-    for name in ("data", "results/smoke", "results/smoke.html", ".dvc/cache"):
+    for name in ("data/toy_ipm_32.npz", "data/references.json", "results/smoke", "results/smoke.html", ".dvc/cache"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     run("dvc", "pull", cwd=folder)

@@ -147,7 +147,10 @@ class Density:
 
     def __init__(self, problem: Problem, profile: Profile) -> None:
         self._problem = problem
-        low, high = problem.extent(float(profile.lam))[0]
+        # A λ far from what the problem admits says nothing of where a profile ends.
+        bracket, lam = problem.bracket, float(profile.lam)
+        lam = min(max(lam, bracket.low), bracket.high) if math.isfinite(lam) else bracket.guess
+        low, high = problem.extent(lam)[0]
         panels = Elements(torch.linspace(low, high, 1 + math.ceil((high - low) / 2), dtype=torch.float64))
         local, _ = gauss(PANEL_NODES)
         to_legendre = torch.linalg.inv(
