@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.conftest import one_line_error
+from tests.conftest import PLUGINS, one_line_error
 
 RUN = ("run", "-p", "burgers", "-s", "gauss_newton[hidden=6x5,points=60]", "--max-iter", "20", "--threads", "1", "-q")
 ALL = ("--track", "tensorboard,mlflow", "--track", "wandb")
@@ -143,6 +143,27 @@ def test_a_package_that_is_missing_is_a_warning_in_the_log_and_the_run_goes_on(c
     warning = "tracker wandb dropped: no wandb here; it comes with pip install 'usd-bench[tracking]'"
     assert warning in done.stderr
     assert warning in (artifacts(tmp_path) / "worker.log").read_text()
+
+
+def test_a_profile_that_is_no_number_can_be_followed_too(cli, tmp_path: Path) -> None:
+    nan = (
+        "run",
+        "-p",
+        "burgers",
+        "-s",
+        "notanumber,infinite",
+        "--plugins-dir",
+        str(PLUGINS),
+        "--max-iter",
+        "3",
+        "-q",
+        "--json",
+    )
+    rows = json.loads(cli(*nan, "--track", "tensorboard,mlflow").stdout)
+    assert {row["status"] for row in rows} == {"diverged"}
+    for row in rows:
+        log = tmp_path / "results" / "artifacts" / row["run_id"] / "worker.log"
+        assert "dropped" not in log.read_text()
 
 
 def test_an_unknown_tracker_is_one_line(cli) -> None:

@@ -168,13 +168,15 @@ class Artifacts:
 
     def _draw(self, iteration: int, profile: Profile) -> None:
         began, self._undrawn = time.monotonic(), None
-        painters = [tracker for tracker in self._trackers if tracker.draws]
-        if painters:
-            with fields_figure(self._problem, profile) as figure:
-                for tracker in painters:
-                    if not self._guarded(type(tracker).__name__, partial(tracker.draw, iteration, figure)):
-                        self._trackers.remove(tracker)
+        if any(tracker.draws for tracker in self._trackers):
+            self._guarded("pictures", partial(self._paint, iteration, profile))
         self._drawing += time.monotonic() - began
+
+    def _paint(self, iteration: int, profile: Profile) -> None:
+        with fields_figure(self._problem, profile) as figure:
+            for tracker in [tracker for tracker in self._trackers if tracker.draws]:
+                if not self._guarded(type(tracker).__name__, partial(tracker.draw, iteration, figure)):
+                    self._trackers.remove(tracker)
 
     def _guarded(self, name: str, call: Callable[[], object]) -> bool:
         """Whether the call went well. A tracker that raises is dropped with a warning and never stops a run."""

@@ -89,7 +89,7 @@ def _work(request: Mapping[str, Any], stop: threading.Event, tell: Tell) -> None
         traceback.print_exc()
         outcome.status = "error"
         outcome.reason = one_line(error)
-    setting.peak_rss_mib = _memory(peak=True)
+    setting.peak_rss_mib = _peak_memory()
     if job.device.startswith("cuda") and torch.cuda.is_available():
         setting.peak_gpu_mib = torch.cuda.max_memory_allocated(job.device) / 2**20
     write_run(out, run_row(job, outcome, setting), outcome.trace, environment())
@@ -204,20 +204,22 @@ def _without_held_out_points(problem: Problem) -> Problem:
     return problem
 
 
-def _memory(peak: bool = False) -> float | None:
-    """Memory of this process in MiB: now, where the system tells, or its peak."""
-    if not peak:
-        try:
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        except (OSError, ValueError):
-            return None
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _memory() -> float | None:
+    """Memory that this process holds in MiB, where the system tells."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _peak_memory() -> float | None:
     try:
         import resource
     except ImportError:  # Windows
         return None
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":
