@@ -26,6 +26,10 @@ FORMULAS: dict[str, Callable[[Any, Any], Any]] = {
     "sin cos": lambda s, b: (s * b).sin() * (s + b).cos(),
     "tanh": lambda s, b: (s + 3 * b * s).tanh(),
     "sigmoid": lambda s, b: (-2 * s + b).sigmoid(),
+    "quotient": lambda s, b: (1 + b) / (2 + s * s) / 3,
+    "reversed quotient": lambda s, b: 2 / (1 + s * s + b),
+    "power": lambda s, b: (3 + s + b) ** -1.5 + s**3,
+    "square root": lambda s, b: (3 + s * b).sqrt(),
     "nested": lambda s, b: ((1 + (2 * s).exp()).log() * -0.3).exp() * b.cos(),
 }
 
@@ -49,6 +53,14 @@ def test_a_scalar_tensor_on_the_left_scales_every_channel() -> None:
     assert torch.equal((factor * s).data, (s * factor).data)
     assert torch.equal((factor + s).data, (s + factor).data)
     assert torch.equal((factor - s).data, (-s + factor).data)
+    assert torch.equal((factor / (1 + s)).data, ((1 + s).reciprocal() * factor).data)
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 3])
+def test_whole_powers_are_smooth_at_zero(power: int) -> None:
+    s = Jet.coordinates(torch.zeros(1, 2, dtype=torch.float64), ALL).s
+    expected = {0: s * 0 + 1, 1: s, 2: s * s, 3: s * s * s}[power]
+    assert torch.equal((s**power).data, expected.data)
 
 
 def test_a_product_of_jets_keeps_the_channels_both_know() -> None:

@@ -50,6 +50,7 @@ def register_commands(register: Register) -> None:
         "merge": "Copy the runs of several stores into one, each once.",
         "sql": "Answer a question about a store in SQL.",
         "cite": "Print what to cite, as BibTeX.",
+        "new": "Make a problem or a solver as a package of its own.",
         "data": "Generate sample data of a problem.",
         "env": "Print the environment that would be recorded with a run.",
         "plugins": "List plugins, or find out why one does not work.",

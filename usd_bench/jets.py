@@ -162,6 +162,26 @@ class Jet:
 
     __rmul__ = __mul__
 
+    def reciprocal(self) -> Jet:
+        inverse = 1 / self.value
+        return self.compose(inverse, -inverse * inverse, 2 * inverse * inverse * inverse)
+
+    def __truediv__(self, other: Jet | Tensor | float) -> Jet:
+        return self * (other.reciprocal() if isinstance(other, Jet) else 1 / other)
+
+    def __rtruediv__(self, other: Tensor | float) -> Jet:
+        return self.reciprocal() * other
+
+    def __pow__(self, power: float) -> Jet:
+        u, twice = self.value, power * (power - 1)
+        first = power * u ** (power - 1) if power else torch.zeros_like(u)
+        # At u = 0 a factor of zero does not help against a power that is negative.
+        return self.compose(u**power, first, twice * u ** (power - 2) if twice else torch.zeros_like(u))
+
+    def sqrt(self) -> Jet:
+        root = self.value.sqrt()
+        return self.compose(root, 0.5 / root, -0.25 / (root * self.value))
+
     def compose(self, f: Tensor, f1: Tensor, f2: Tensor) -> Jet:
         """``f(self)`` from the value and the first two derivatives of the scalar function f at ``self.value``."""
         u = self.data

@@ -15,13 +15,16 @@ from usd_solvers.pinn.ansatz import Ansatz
 from usd_solvers.pinn.chebyshev import ChebyshevAnsatz, degree_for
 from usd_solvers.pinn.solver import Widths
 
+HIGHEST = 60
+"""Degree of a series: beyond, second derivatives are those of its last terms."""
+
 
 class ChebyshevGNConfig(GaussNewtonConfig):
     """Settings of ``chebyshev_gn``: those of ``gauss_newton`` with other defaults, and a degree for widths."""
 
     hidden: Widths | None = Field(None, max_length=0, description="not used: the trial space is given by degree")
     degree: int | None = Field(
-        None, ge=1, le=60, description="total degree of each field's series  [default: that of coefficients]"
+        None, ge=1, le=HIGHEST, description="total degree of each field's series  [default: that of coefficients]"
     )
     coefficients: int = Field(500, ge=4, description="most coefficients of a field, where degree is not given")
     stages: int = Field(1, ge=1, le=1, description="1")
@@ -59,4 +62,4 @@ class ChebyshevGN(GaussNewton):
         x = torch.zeros(1, len(problem.coords), dtype=torch.float64)
         value = Channels.of(problem.coords, ())
         features = problem.feature_jet(x, torch.ones((), dtype=torch.float64), value).shape[-1]
-        return (degree_for(features, self.config.coefficients),)
+        return (min(HIGHEST, degree_for(features, self.config.coefficients)),)
