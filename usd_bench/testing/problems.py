@@ -88,15 +88,21 @@ class ProblemConformance(PluginConformance):
             size = float(along(torch.zeros(())).abs().max()) + float(exact.abs().max())
             assert torch.allclose(exact, numeric, rtol=1e-5, atol=1e-6 * size), f"derivative by {name}"
 
-    def test_the_equations_depend_on_every_field(self) -> None:
+    def test_every_field_is_read(self) -> None:
+        """By an equation, or a condition, or the density of nonlocal terms."""
         problem = self._problem()
         jets, x, lam = self._arbitrary(problem)
         inputs = {name: jet.clone().requires_grad_() for name, jet in jets.items()}
-        total = self._residual(problem, inputs, x, lam).square().sum()
-        found = torch.autograd.grad(total, list(inputs.values()), allow_unused=True)
-        unused = [n for n, g in zip(inputs, found, strict=True) if g is None or not bool(g.any())]
-        depends = set(problem.nonlocal_terms) and _density_fields(problem, jets, x)
-        assert not set(unused) - depends, f"no equation depends on {', '.join(unused)}"
+        read = _reads(inputs, self._residual(problem, inputs, x, lam))
+        u = equation_namespace({name: Jet(inputs[name], problem.channels[name]) for name in problem.channels})
+        vars(u).update({term: inputs[term][0] for term in problem.nonlocal_terms})
+        if problem.nonlocal_terms:
+            read |= _reads(inputs, problem.density(u, problem.points(x)))
+        for condition in problem.conditions():
+            number = len(condition.at)
+            some = SimpleNamespace(**{name: values[:1].expand(number) for name, values in vars(u).items()})
+            read |= _reads(inputs, condition.error(some, problem.points(condition.at), lam))
+        assert read == set(inputs), f"nothing depends on {', '.join(sorted(set(inputs) - read))}"
 
     def test_features_are_bounded_and_smooth(self) -> None:
         problem = self._problem()
@@ -171,13 +177,12 @@ class ProblemConformance(PluginConformance):
         assert row["status"] in ("budget", "converged", "unsupported"), row["reason"]
 
 
-def _density_fields(problem: Problem, jets: Mapping[str, Tensor], x: Tensor) -> set[str]:
-    """The fields that reach the equations through the density alone."""
-    inputs = {name: jets[name].clone().requires_grad_() for name in problem.channels}
-    u: SimpleNamespace = equation_namespace({name: Jet(inputs[name], problem.channels[name]) for name in inputs})
-    density = problem.density(u, problem.points(x)).sum()
-    found = torch.autograd.grad(density, list(inputs.values()), allow_unused=True)
-    return {name for name, gradient in zip(inputs, found, strict=True) if gradient is not None}
+def _reads(inputs: Mapping[str, Tensor], result: Tensor) -> set[str]:
+    """The inputs on which a result depends."""
+    if not result.requires_grad:
+        return set()
+    found = torch.autograd.grad(result.square().sum(), list(inputs.values()), allow_unused=True, retain_graph=True)
+    return {name for name, gradient in zip(inputs, found, strict=True) if gradient is not None and bool(gradient.any())}
 
 
 def problem_conformance(name: str, plugins_dir: Path | None = None, **parameters: Any) -> type[ProblemConformance]:
