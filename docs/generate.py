@@ -18,6 +18,7 @@ from usd_bench.analysis.truth import markdown, shown, truth_rows
 from usd_bench.cli.list import known_problems
 from usd_bench.collocation.reference import provenance
 from usd_bench.registry import Registry
+from usd_bench.scaffold import rendered
 from usd_bench.store.reader import read
 from usd_bench.store.schema import KINDS
 
@@ -146,12 +147,21 @@ def _ratio(row: Any) -> str:
     return f"{row['ratio']:.3g} ×"
 
 
+def template(name: str) -> str:
+    """A file of the packages that ``usd-bench new`` makes, as a block."""
+    kind = "problem" if name.startswith("problem") else "solver"
+    chosen = {"problem": "my_equation", "solver": "my_method"}[kind]
+    language = "toml" if name.endswith(".toml") else "python"
+    return f"```{language}\n{rendered(name, kind, chosen)}```"
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "truth": truth,
     "profiles": profiles,
     "peers": peers,
     "accuracy": accuracy,
     "columns": columns,
+    "template": template,
 }
 """What a pair of comments ``<!-- name: argument -->`` … ``<!-- end -->`` is filled with."""
 
@@ -164,7 +174,7 @@ def generated(text: str) -> str:
         return f"{match[0].splitlines()[0]}\n{PARTS[match[1]](*arguments)}\n<!-- end -->"
 
     names = "|".join(PARTS)
-    return re.sub(rf"<!-- ({names})(?:: (\w+))? -->\n.*?<!-- end -->", filled, text, flags=re.S)
+    return re.sub(rf"<!-- ({names})(?:: ([\w.]+))? -->\n.*?<!-- end -->", filled, text, flags=re.S)
 
 
 def checksums() -> str:

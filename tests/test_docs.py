@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
+import pytest
 import yaml
 
 from tests.test_report import browser, shown
@@ -25,6 +27,7 @@ from usd_bench.cli import train
 from usd_bench.cli.main import cli as commands
 from usd_bench.registry import KINDS, Registry
 from usd_bench.run.suite import Budgets, read_suite
+from usd_bench.scaffold import create
 from usd_bench.store.reader import read
 from usd_bench.store.validate import stores_in
 
@@ -110,7 +113,7 @@ def test_every_command_in_the_docs_can_be_parsed() -> None:
             match = re.match(r"    (?:\.venv/bin/)?usd-(bench|train|eval) ([a-z.-].*)", line)
             if match is None:
                 continue
-            arguments = shlex.split(match[2], comments=True)
+            arguments = list(itertools.takewhile(lambda word: ">" not in word, shlex.split(match[2], comments=True)))
             name = match[1] if match[1] != "bench" else arguments.pop(0)
             command = PROGRAMS.get(match[1]) or commands.get_command(click.Context(commands), name)
             assert command is not None, line
@@ -174,6 +177,20 @@ def test_every_displayed_formula_is_typeset(tmp_path: Path) -> None:
     assert document.count('class="katex-display"') == len(formulas)
 
 
+@pytest.mark.parametrize(
+    ("page", "kind", "name"), [("write-a-solver", "solver", "my_method"), ("write-a-problem", "problem", "my_equation")]
+)
+def test_the_blocks_of_a_tutorial_are_the_package_that_passes_its_tests(
+    tmp_path: Path, page: str, kind: str, name: str
+) -> None:
+    """That package is tested in test_conformance; here: whoever copies the blocks has it."""
+    create(kind, name, tmp_path)
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text("utf-8"), re.S)
+    files = {path.read_text("utf-8") for path in tmp_path.rglob("*") if path.suffix in (".py", ".toml")}
+    assert set(blocks) <= files
+    assert (tmp_path / f"usd_{name}" / f"{name}.py").read_text("utf-8") in blocks
+
+
 def test_the_suite_of_the_suites_page_is_one(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1], encoding="utf-8")
@@ -209,7 +226,13 @@ def test_the_store_reads_as_the_readme_says(cli, tmp_path: Path) -> None:
 
 
 def test_no_block_of_the_docs_is_in_a_language_that_no_test_reads() -> None:
-    tested = {"extending.md": ["python", "diff", "toml"], "performance.md": ["python"], "suites.md": ["yaml"]}
+    tested = {
+        "extending.md": ["python", "diff", "toml"],
+        "performance.md": ["python"],
+        "suites.md": ["yaml"],
+        "write-a-solver.md": ["python", "toml", "python", "python"],
+        "write-a-problem.md": ["python", "python", "python"],
+    }
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         blocks = re.findall(r"^```([a-z]+)", path.read_text(encoding="utf-8"), re.M)
         assert blocks == tested.get(path.name, []), path.name

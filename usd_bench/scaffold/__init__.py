@@ -15,7 +15,12 @@ from usd_bench.files import write_atomically
 
 Kind = Literal["problem", "solver"]
 
-SHARED = {"README.md": "README.md", "tests.yml": ".github/workflows/tests.yml", "gitignore": ".gitignore"}
+SHARED = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "tests.yml": ".github/workflows/tests.yml",
+    "gitignore": ".gitignore",
+}
 """Templates of both kinds, and where they go."""
 
 
@@ -28,30 +33,27 @@ def create(kind: Kind, name: str, folder: Path) -> list[Path]:
         raise PluginError(f"{name!r} cannot be the name of a module; use small letters, digits and _, as in my_{kind}")
     if folder.exists() and any(folder.iterdir()):
         raise PluginError(f"{folder} is there already, with something in it; choose another --into")
-    words = name.split("_")
-    values = {
-        "name": name,
-        "package": f"usd_{name}",
-        "distribution": f"usd-{name.replace('_', '-')}",
-        "cls": "".join(word.capitalize() for word in words),
-        "kind": kind,
-        "version": __version__,
-        "title": " ".join(words),
+    package = f"usd_{name}"
+    contents = {
+        f"{package}/__init__.py": f'"""A {kind} for usd-bench: {name.replace("_", " ")}."""\n',
+        f"{package}/plugin.py": rendered(f"{kind}_plugin.py", kind, name),
+        f"{package}/{name}.py": rendered(f"{kind}.py", kind, name),
+        "tests/test_conformance.py": rendered(f"{kind}_tests.py", kind, name),
+        **{target: rendered(template, kind, name) for template, target in SHARED.items()},
     }
-    targets = {
-        "pyproject.toml": "pyproject.toml",
-        f"{kind}_plugin.py": f"{values['package']}/plugin.py",
-        f"{kind}.py": f"{values['package']}/{name}.py",
-        f"{kind}_tests.py": "tests/test_conformance.py",
-        **SHARED,
-    }
-    written = []
-    templates = files("usd_bench.scaffold") / "templates"
-    for template, target in targets.items():
-        text = (templates / f"{template}.txt").read_text(encoding="utf-8")
-        path = folder / target
-        write_atomically(path, Template(text).substitute(values).encode())
-        written.append(path)
-    init = folder / values["package"] / "__init__.py"
-    write_atomically(init, f'"""A {kind} for usd-bench: {values["title"]}."""\n'.encode())
-    return sorted([*written, init])
+    for target, text in contents.items():
+        write_atomically(folder / target, text.encode())
+    return sorted(folder / target for target in contents)
+
+
+def rendered(template: str, kind: Kind, name: str) -> str:
+    """A template with the names that belong to this plugin."""
+    text = (files("usd_bench.scaffold") / "templates" / f"{template}.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(
+        name=name,
+        package=f"usd_{name}",
+        distribution=f"usd-{name.replace('_', '-')}",
+        cls="".join(word.capitalize() for word in name.split("_")),
+        kind=kind,
+        version=__version__,
+    )
