@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -16,6 +18,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from usd_bench.cli import main
+
 torch.set_num_threads(1)
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -27,23 +31,51 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """The installed command in a real process, in an empty folder: ``cli("run", ...)``."""
+    """The command line in an empty folder: ``cli("run", ...)``. Its runs are processes of their own, as always.
 
-    def call(
-        *arguments: str, env: dict[str, str] | None = None, timeout: float = 200
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "usd_bench", *arguments],
-            cwd=tmp_path,
-            env=os.environ | (env or {}),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=timeout,
-            check=False,
-        )
+    The command itself runs in this process, which has torch in memory already, unless variables are given that a Python
+    reads when it starts.
+    """
+
+    def call(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        if any(name.startswith("PYTHON") for name in env or {}):
+            return program(tmp_path, *arguments, env=env)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            patch.setattr(main, "_loaded", None)
+            said, complained = io.StringIO(), io.StringIO()
+            deterministic, modules = torch.are_deterministic_algorithms_enabled(), set(sys.modules)
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+                try:
+                    main.main(list(arguments))
+                    code = 0
+                except SystemExit as end:
+                    code = end.code if isinstance(end.code, int) else 0
+            torch.use_deterministic_algorithms(deterministic)
+            for name in set(sys.modules) - modules:
+                if str(getattr(sys.modules[name], "__file__", None)).startswith((str(tmp_path), str(PLUGINS))):
+                    del sys.modules[name]  # plugins in one file, whose names others may have too
+        return subprocess.CompletedProcess(["usd-bench", *arguments], code, said.getvalue(), complained.getvalue())
 
     return call
+
+
+def program(
+    folder: Path, *arguments: str, env: dict[str, str] | None = None, timeout: float = 200
+) -> subprocess.CompletedProcess[str]:
+    """The command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "usd_bench", *arguments],
+        cwd=folder,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
+    )
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_a_full_disk_is_one_line_and_what_was_stored_stays(cli, small_disk: Path
 def test_a_disk_that_fills_during_a_run_is_one_line_and_the_rest_is_kept(cli, small_disk: Path) -> None:
     """A hundred runs need more than the disk has."""
     out = small_disk / "store"
-    done = cli(*RUN, "-q", "--seeds", "100", "--max-iter", "1", "--out", str(out), timeout=280)
+    done = cli(*RUN, "-q", "--seeds", "100", "--max-iter", "1", "--out", str(out))
     assert "No space left on device" in one_line_error(done)
     rows = stored(out)
     assert 0 < len(rows) < 100

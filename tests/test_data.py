@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 
 def test_toy_ipm_data_holds_grid_fields_walls_and_normalisation(cli, tmp_path: Path) -> None:
@@ -37,13 +36,3 @@ def test_toy_ipm_data_holds_grid_fields_walls_and_normalisation(cli, tmp_path: P
 def test_parameters_given_are_part_of_the_name(cli, tmp_path: Path) -> None:
     cli("data", "generate", "burgers[order=1]", "--n", "8")
     assert (tmp_path / "data" / "burgers_order1_8.npz").is_file()
-
-
-def test_the_dvc_stage_runs_the_command_that_makes_its_output(cli, tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
-    stage = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["gen_toy_ipm"]
-    program, *arguments = stage["cmd"].split()
-    assert program == "usd-bench"
-    assert cli(*arguments).returncode == 0
-    assert all((tmp_path / out).is_file() for out in stage["outs"])
-    assert all((root / dependency).is_file() for dependency in stage["deps"])

@@ -17,7 +17,7 @@ import torch
 
 from usd_bench.errors import CheckpointError, StoreError
 from usd_bench.files import check_writable, write_atomically
-from usd_bench.run.checkpoint import check_checkpoint
+from usd_bench.run.checkpoint import check_checkpoint, identity
 from usd_bench.store.reader import find_run, read, statuses
 from usd_bench.store.schema import RUNS
 from usd_bench.store.writer import amend_run, write_run
@@ -207,19 +207,9 @@ def test_a_checkpoint_that_is_missing_damaged_or_something_else_is_refused(tmp_p
 
 
 def test_a_checkpoint_of_another_problem_or_config_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.ckpt"
-    write_tensors(
-        path,
-        "checkpoint",
-        {"problem": "p", "parameters": {"order": 0}, "solver": "s", "config": {}, "seed": 0},
-        {"a": torch.zeros(1)},
-    )
-    assert len(check_checkpoint(path, "p", {"order": 0}, "s", {}, 0)) == 64
-    for wrong in (
-        ("q", {"order": 0}, "s", {}, 0),
-        ("p", {"order": 1}, "s", {}, 0),
-        ("p", {"order": 0}, "t", {}, 0),
-        ("p", {"order": 0}, "s", {}, 1),
-    ):
-        with pytest.raises(CheckpointError, match="resume it with the selectors it was made with"):
-            check_checkpoint(path, *wrong)
+    path, made = tmp_path / "x.ckpt", identity("p", {"order": 0}, "s", {}, 0, "a run")
+    write_tensors(path, "checkpoint", made, {"a": torch.zeros(1)})
+    assert len(check_checkpoint(path, made | {"run_id": "another, with a budget of its own"})) == 64
+    for key, value in {"problem": "q", "parameters": {"order": 1}, "config": {"b": 1}, "seed": 1}.items():
+        with pytest.raises(CheckpointError, match=f"is a checkpoint with {key}"):
+            check_checkpoint(path, made | {key: value})

@@ -86,10 +86,10 @@ def identity(
 def check_checkpoint(path: Path, wanted: Mapping[str, Any]) -> str:
     """Refuse a checkpoint whose ``identity`` differs but for the run; return the file's SHA-256."""
     header, _ = read_tensors(path, "checkpoint")
-    for what in wanted.keys() - {"run_id"}:
-        if header.get(what) != wanted[what]:
+    for what, value in wanted.items():
+        if what != "run_id" and header.get(what) != value:
             raise CheckpointError(
-                f"{path} is a checkpoint with {what} {json.dumps(header.get(what))}, not {json.dumps(wanted[what])}; "
+                f"{path} is a checkpoint with {what} {json.dumps(header.get(what))}, not {json.dumps(value)}; "
                 "resume it with what it was made with"
             )
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -180,9 +180,8 @@ def _start(
 
     def listen() -> None:
         assert process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed under a child that outlives the worker
-            for line in process.stdout:
-                events.put((time.monotonic(), job.run_id, line))
+        for line in process.stdout:
+            events.put((time.monotonic(), job.run_id, line))
 
     listener = threading.Thread(target=listen, daemon=True)
 
@@ -191,6 +190,8 @@ def _start(
         process.wait()
         _end(process)
         listener.join(timeout=5)
+        if process.stdout is not None and not listener.is_alive():
+            process.stdout.close()
         events.put((time.monotonic(), job.run_id, None))
 
     listener.start()
