@@ -14,6 +14,7 @@ from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_WAIT_POLICY="passive", NO_COLOR="1")
 
+import click
 import pytest
 import torch
 from hypothesis import settings
@@ -31,7 +32,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """The command line in an empty folder: ``cli("run", ...)``. Its runs are processes of their own, as always.
+    """``usd-bench`` in an empty folder: ``cli("run", ...)``. Its runs are processes of their own, as always.
 
     The command itself runs in this process, which has torch in memory already, unless variables are given that a Python
     reads when it starts.
@@ -40,26 +41,33 @@ def cli(tmp_path: Path) -> Cli:
     def call(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         if any(name.startswith("PYTHON") for name in env or {}):
             return program(tmp_path, *arguments, env=env)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(tmp_path)
-            for name, value in (env or {}).items():
-                patch.setenv(name, value)
-            patch.setattr(main, "_loaded", None)
-            said, complained = io.StringIO(), io.StringIO()
-            deterministic, modules = torch.are_deterministic_algorithms_enabled(), set(sys.modules)
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-                try:
-                    main.main(list(arguments))
-                    code = 0
-                except SystemExit as end:
-                    code = end.code if isinstance(end.code, int) else 0
-            torch.use_deterministic_algorithms(deterministic)
-            for name in set(sys.modules) - modules:
-                if str(getattr(sys.modules[name], "__file__", None)).startswith((str(tmp_path), str(PLUGINS))):
-                    del sys.modules[name]  # plugins in one file, whose names others may have too
-        return subprocess.CompletedProcess(["usd-bench", *arguments], code, said.getvalue(), complained.getvalue())
+        return called_here(tmp_path, main.cli, "usd-bench", *arguments, env=env)
 
     return call
+
+
+def called_here(
+    folder: Path, command: click.Command, name: str, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a program prints and returns, called in this process, in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable, value in (env or {}).items():
+            patch.setenv(variable, value)
+        patch.setattr(main, "_loaded", None)
+        said, complained = io.StringIO(), io.StringIO()
+        deterministic, modules = torch.are_deterministic_algorithms_enabled(), set(sys.modules)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+            try:
+                main.called(command, name, list(arguments))
+                code = 0
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 0
+        torch.use_deterministic_algorithms(deterministic)
+        for module in set(sys.modules) - modules:
+            if str(getattr(sys.modules[module], "__file__", None)).startswith((str(folder), str(PLUGINS))):
+                del sys.modules[module]  # plugins in one file, whose names others may have too
+    return subprocess.CompletedProcess([name, *arguments], code, said.getvalue(), complained.getvalue())
 
 
 def program(

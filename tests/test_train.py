@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import one_line_error
+from tests.conftest import called_here, one_line_error
+from usd_bench.cli.eval import command as eval_command
+from usd_bench.cli.train import command as train_command
 
 ROOT = Path(__file__).parent.parent
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,13 +36,11 @@ threads: 1
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """An installed program, in a folder of its own: ``program("usd-train", ...)``."""
+    """A program in a folder of its own: ``program("usd-train", ...)``."""
+    commands = {"usd-train": train_command, "usd-eval": eval_command}
 
     def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = Path(sys.executable).parent / name
-        return subprocess.run(
-            [path, *arguments], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", env=os.environ
-        )
+        return called_here(tmp_path, commands[name], name, *arguments)
 
     return call
 
@@ -142,6 +142,14 @@ def test_what_is_no_checkpoint_is_one_line(program: Program, tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("not tensors")
     assert "cannot be read as a checkpoint" in one_line_error(program("usd-eval", "notes.txt"))
     assert "does not exist" in one_line_error(program("usd-eval", "nothing.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["usd-train", "usd-eval"])
+def test_the_installed_program_is_the_one_that_is_tested_here(name: str) -> None:
+    (entry,) = entry_points(group="console_scripts", name=name)
+    assert entry.value == f"usd_bench.cli.{name.removeprefix('usd-')}:main"
+    done = subprocess.run([Path(sys.executable).parent / name, "--help"], capture_output=True, text=True)
+    assert done.stdout.startswith(f"Usage: {name} ")
 
 
 @pytest.mark.parametrize("name", ["usd-train", "usd-eval"])

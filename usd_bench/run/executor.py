@@ -134,6 +134,7 @@ def execute(
     finally:
         for worker in running.values():
             _end(worker.process)
+            _hang_up(worker)
         for s, handler in previous.items():
             signal.signal(s, handler)
     return interrupts > 0
@@ -238,14 +239,18 @@ def _hear(worker: _Worker, heard: float, line: str, on_event: Callable[[Event], 
 def _bury(worker: _Worker, out: Path, on_event: Callable[[Event], None]) -> None:
     """A worker has ended: nothing to do if it stored its row, else store what is known."""
     process, outcome = worker.process, worker.outcome
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
+    _hang_up(worker)
     if outcome.status:
         return
     outcome.status, outcome.reason = worker.ended_by_us or _cause_of_death(process.returncode, worker.log)
     write_run(out, run_row(worker.job, outcome, worker.setting), outcome.trace, environment())
     on_event(Event(worker.job, "done", {"status": outcome.status, "reason": outcome.reason}))
+
+
+def _hang_up(worker: _Worker) -> None:
+    if worker.process.stdin is not None:
+        with contextlib.suppress(OSError):
+            worker.process.stdin.close()
 
 
 def _cause_of_death(code: int, log: Path) -> tuple[str, str]:
