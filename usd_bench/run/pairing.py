@@ -67,11 +67,11 @@ class Pairing(BaseModel):
 
     def beneath(self, above: Pairing) -> Pairing:
         """These, where ``above`` says nothing. Of the same problem or solver, ``above`` may say some values only."""
-        said = {name: value for name, value in above if value not in (None, (), {})}
-        merged = dict(self) | said
+        merged = dict(self) | {name: value for name, value in above if value not in (None, (), {})}
         for what, values in (("problem", "parameters"), ("solver", "settings")):
-            kept = dict(self)[values] if dict(above)[what] in (None, dict(self)[what]) else {}
-            merged[values] = kept | dict(above)[values]
+            low, high = (_split(getattr(said, what), getattr(said, values)) for said in (self, above))
+            kept = low[1] if high[0] in (None, low[0]) else {}
+            merged[what], merged[values] = high[0] or low[0], kept | high[1]
         return Pairing.model_validate(merged)
 
     def job(self, registry: Registry) -> Job:
@@ -83,6 +83,14 @@ class Pairing(BaseModel):
         limits = Limits(self.max_iter, self.max_work, self.max_time, self.until, self.eval_every)
         (job,) = plan(registry, [problem], [solver], [self.seed or 0], limits, self.device or "cpu")
         return job
+
+
+def _split(text: str | None, values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """A name, and the values in its brackets over those beside it."""
+    if text is None:
+        return None, dict(values)
+    selection = _one(text, values)
+    return selection.name, selection.parameters
 
 
 def _one(text: str, values: Mapping[str, Any]) -> Selection:
