@@ -58,6 +58,7 @@ def test_the_exponents_of_one_dimensional_models_come_out_to_eight_digits(rows, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_ipm_and_boussinesq_settle_at_the_published_exponents(rows) -> None:
     (ipm,) = rows("-p", "ipm", "-s", "dynamic_rescaling", "--until", "lam_digits=7", "--max-time", "1800")
     assert ipm["status"] == "converged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usd_bench.errors import StoreError
-from usd_bench.store.merge import merge
-from usd_bench.store.reader import read, statuses
+from usd_bench.store.merge import merge, pack
+from usd_bench.store.reader import read, read_trace, statuses
 from usd_bench.store.writer import write_run
 
 
@@ -82,3 +83,67 @@ def test_the_merged_runs_are_the_union(tmp_path_factory, parts: list[set[str]]) 
             stored(folder / str(i), run_id)
     merge([folder / str(i) for i in range(len(parts))], folder / "all")
     assert set(statuses(folder / "all")[0]) == set().union(*parts)
+
+
+def test_a_packed_store_reads_as_it_did_and_takes_a_fraction_of_the_space(cli, rows, tmp_path: Path) -> None:
+    rows("-p", "burgers", "-s", "adam,gauss_newton", "--seeds", "3", "--max-iter", "3")
+    out = tmp_path / "results"
+    before = {kind: by_identity(read(out, kind)[0]) for kind in ("runs", "trace", "env")}
+    size = sum(path.stat().st_size for path in out.glob("*/*.parquet"))
+    done = cli("merge", "results", "--out", "packed", "--no-artifacts", "--pack")
+    assert "6 runs packed" in done.stdout
+    packed = tmp_path / "packed"
+    assert [len(list((packed / kind).glob("*.parquet"))) for kind in ("runs", "trace")] == [1, 1]
+    assert {kind: by_identity(read(packed, kind)[0]) for kind in before} == before
+    assert sum(path.stat().st_size for path in packed.glob("*/*.parquet")) < 0.5 * size
+    run = before["runs"][0]["run_id"]
+    assert read_trace(packed, run).equals(read_trace(out, run))
+    for command in (("validate", "packed"), ("show", run, "--out", "packed"), ("reproduce", run, "--out", "packed")):
+        assert cli(*command).returncode == 0, command
+    assert json.loads(cli("sql", "select count(*) n from runs", "--out", "packed", "--json").stdout) == [{"n": 6}]
+
+
+def test_a_packed_store_grows_merges_and_is_packed_again(cli, rows, tmp_path: Path) -> None:
+    rows("-p", "burgers", "-s", "adam", "--seeds", "2", "--max-iter", "2")
+    cli("merge", "results", "--out", "packed", "--pack")
+    rows("-p", "burgers", "-s", "adam", "--seeds", "3", "--max-iter", "2", "--out", "packed")
+    assert len(read(tmp_path / "packed", "runs")[0]) == 3
+    assert len(list((tmp_path / "packed" / "runs").glob("*.parquet"))) == 2  # the packed one, and the new one
+    rows("-p", "burgers", "-s", "adam", "--max-iter", "2", "--out", "packed", "--force")
+    found = read(tmp_path / "packed", "runs")[0]
+    assert len(found) == len({row["run_id"] for row in found}) == 3
+    traces = read(tmp_path / "packed", "trace")[0]
+    assert len(traces) == len({(row["run_id"], row["iteration"]) for row in traces})
+    cli("merge", "packed", "--out", "unpacked")
+    assert len(list((tmp_path / "unpacked" / "runs").glob("*.parquet"))) == 3
+    assert by_identity(read(tmp_path / "unpacked", "trace")[0]) == by_identity(traces)
+    assert pack(tmp_path / "packed") == 3
+    assert len(list((tmp_path / "packed" / "runs").glob("*.parquet"))) == 1
+    assert by_identity(read(tmp_path / "packed", "runs")[0]) == by_identity(found)
+    assert pack(tmp_path / "packed") == 3  # packed already: the same again
+
+
+def test_a_pack_that_was_killed_half_way_counts_no_run_twice(rows, tmp_path: Path) -> None:
+    rows("-p", "burgers", "-s", "adam", "--seeds", "3", "--max-iter", "2")
+    out = tmp_path / "results"
+    singles = {path: path.read_bytes() for kind in ("runs", "trace") for path in (out / kind).glob("*.parquet")}
+    before = {kind: by_identity(read(out, kind)[0]) for kind in ("runs", "trace")}
+    pack(out)
+    for path, content in list(singles.items())[::2]:
+        path.write_bytes(content)
+    assert {kind: by_identity(read(out, kind)[0]) for kind in before} == before
+
+
+def test_a_packed_file_under_another_name_is_no_file_of_the_store(rows, tmp_path: Path) -> None:
+    rows("-p", "burgers", "-s", "adam", "--max-iter", "1")
+    out = tmp_path / "results"
+    pack(out)
+    (path,) = (out / "runs").glob("*.parquet")
+    path.rename(path.with_name("packed-0123456789abcdef.parquet"))
+    found, warnings = read(out, "runs")
+    assert found == []
+    assert "a copy?" in warnings[0]
+
+
+def by_identity(rows: list[dict]) -> list[dict]:
+    return sorted(rows, key=lambda row: (row.get("run_id", ""), row.get("iteration", 0), row.get("env_id", "")))

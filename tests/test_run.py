@@ -381,7 +381,7 @@ def test_a_checkpoint_of_another_pairing_is_refused(cli, rows, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_toy_ipm_converges_from_five_seeds_with_the_published_exponent(cli, tmp_path: Path) -> None:
-    done = cli("run", "--problem", "toy_ipm", "--solver", "gauss_newton", "--seeds", "5", "--json", timeout=1100)
+    done = cli("run", "--problem", "toy_ipm", "--solver", "gauss_newton", "--seeds", "5", "--json")
     found = json.loads(done.stdout)
     assert [row["status"] for row in found] == ["converged"] * 5
     for row in found:

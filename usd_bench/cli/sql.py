@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from usd_bench.cli.common import json_option, out_option, print_json, print_rows
+from usd_bench.cli.common import json_option, out_option, print_json, print_rows, warn
 from usd_bench.errors import StoreError, UsdBenchError
 from usd_bench.store.schema import KINDS
 
@@ -34,13 +34,15 @@ def command(query: str, as_csv: bool, as_json: bool, out: Path) -> None:
         import duckdb
     except ImportError:
         raise UsdBenchError("DuckDB is not installed; pip install 'usd-bench[sql]'") from None
+    from usd_bench.store.reader import read_table
+
     if not (out / "runs").is_dir():
         raise StoreError(f"{out} is no store: it has no runs/")
     connection = duckdb.connect(":memory:")
     for kind in KINDS:
-        files = sorted(str(path) for path in (out / kind).glob("*.parquet") if not path.name.startswith((".", "_")))
-        if files:  # earlier versions of the schema lack columns: by name, not by place
-            connection.read_parquet(files, union_by_name=True).create_view(kind)
+        table, messages = read_table(out, kind)
+        warn(messages)
+        connection.register(kind, table)
     try:
         answer = connection.execute(query)
         names = [column[0] for column in answer.description or ()]

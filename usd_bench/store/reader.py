@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from usd_bench.errors import StoreError
+from usd_bench.reproducibility import digest
 from usd_bench.store.schema import KINDS, SCHEMA_VERSION
 
 UNFINISHED = ("killed",)
@@ -21,38 +24,79 @@ FAILED = ("error", "diverged", "timeout", "killed")
 MIGRATED = ("1", "2")
 """Earlier schema versions that are read as they are: 1 lacks the column ``unstable_modes``, 2 ``in_bracket``."""
 
+PACKED = "packed-"
+"""How the names of files begin that hold many runs."""
+
+IDENTITY = {"runs": "run_id", "trace": "run_id", "env": "env_id"}
+"""The column by which rows of each kind are known."""
+
 Row = dict[str, Any]
 
 
 def read(out: Path, kind: str) -> tuple[list[Row], list[str]]:
     """All rows of ``runs``, ``trace`` or ``env`` under ``out``, and a warning for every file that was skipped."""
-    table, warnings = _read_all(out, kind)
+    table, warnings = read_table(out, kind)
     return table.to_pylist(), warnings
 
 
 def read_frame(out: Path, kind: str) -> tuple[pd.DataFrame, list[str]]:
     """The same as a frame: a trace of a million rows takes a tenth of the memory."""
-    table, warnings = _read_all(out, kind)
+    table, warnings = read_table(out, kind)
     return table.to_pandas(), warnings
 
 
-def _read_all(out: Path, kind: str) -> tuple[pa.Table, list[str]]:
-    tables, warnings = [KINDS[kind].empty_table()], []
-    folder = out / kind
-    for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else []:
-        if path.name.startswith((".", "_")):
-            continue
+def read_table(out: Path, kind: str) -> tuple[pa.Table, list[str]]:
+    """The same as an Arrow table. A run with a file of its own is not read from a packed one."""
+    tables, warnings, seen = [KINDS[kind].empty_table().replace_schema_metadata()], [], pa.array([], pa.string())
+    identity = IDENTITY[kind]
+    for path in files(out, kind):
         try:
-            tables.append(_read_file(path, kind).replace_schema_metadata())
+            table = _read_file(path, kind).replace_schema_metadata()
         except StoreError as error:
             warnings.append(str(error))
-    return pa.concat_tables([table.cast(pa.schema(KINDS[kind].remove_metadata())) for table in tables]), warnings
+            continue
+        table = table.cast(pa.schema(KINDS[kind].remove_metadata()))
+        if packed(path):
+            table = table.filter(pc.invert(pc.is_in(table[identity], seen)))
+            seen = pa.concat_arrays([seen, table[identity].combine_chunks().unique()])
+        else:
+            seen = pa.concat_arrays([seen, pa.array([path.stem])])
+        tables.append(table)
+    return pa.concat_tables(tables), warnings
+
+
+def files(out: Path, kind: str) -> list[Path]:
+    """The files of a kind, those of single runs before packed ones; names that begin with a dot or _ are not meant."""
+    folder = out / kind
+    found = [path for path in folder.glob("*.parquet") if not path.name.startswith((".", "_"))]
+    return sorted(found, key=lambda path: (packed(path), path.name))
+
+
+def packed(path: Path) -> bool:
+    """Whether a file holds many runs: see ``pack``."""
+    return path.name.startswith(PACKED)
+
+
+def packed_name(run_ids: Iterable[str]) -> str:
+    """What the file that holds these runs is called."""
+    return f"{PACKED}{digest(sorted(run_ids))[:16]}.parquet"
 
 
 def read_trace(out: Path, run_id: str) -> pd.DataFrame:
     """The evaluations of one run. Raises ``StoreError`` when its file cannot be read."""
-    frame: pd.DataFrame = _read_file(out / "trace" / f"{run_id}.parquet", "trace").to_pandas()
+    frame: pd.DataFrame = trace_table(out, run_id).to_pandas()
     return frame.sort_values("iteration")
+
+
+def trace_table(out: Path, run_id: str) -> pa.Table:
+    """The same as an Arrow table."""
+    own = out / "trace" / f"{run_id}.parquet"
+    for path in [] if own.is_file() else filter(packed, files(out, "trace")):
+        found = _read_file(path, "trace")
+        found = found.filter(pc.equal(found["run_id"], run_id))
+        if found.num_rows:
+            return found
+    return _read_file(own, "trace")
 
 
 def statuses(out: Path) -> tuple[dict[str, str], list[str]]:
@@ -95,9 +139,12 @@ def _read_file(path: Path, kind: str) -> pa.Table:
         raise StoreError(f"{path} has schema version {version} and was skipped; this usd-bench reads {SCHEMA_VERSION}")
     if not table.schema.equals(KINDS[kind]):
         raise StoreError(f"{path} does not have the columns of {kind} and was skipped")
-    identity = "env_id" if kind == "env" else "run_id"
+    identity = IDENTITY[kind]
     if table[identity].null_count:
         raise StoreError(f"{path} has a row without {identity} and was skipped")
-    if kind == "runs" and (table.num_rows != 1 or table[identity][0].as_py() != path.stem):
+    if kind == "runs" and packed(path):
+        if packed_name(table[identity].to_pylist()) != path.name:
+            raise StoreError(f"{path} does not hold the runs that its name was made from, and was skipped; a copy?")
+    elif kind == "runs" and (table.num_rows != 1 or table[identity][0].as_py() != path.stem):
         raise StoreError(f"{path} is not the file of one run under its run_id and was skipped; a copy?")
     return table

@@ -26,25 +26,31 @@ def write_run(out: Path, row: Row, trace: Sequence[Row], environment: Mapping[st
     env_id = digest(dict(environment))
     target = out / "env" / f"{env_id}.parquet"
     if not target.is_file():
-        _write(target, "env", [{"env_id": env_id, "record": json.dumps(dict(environment), sort_keys=True)}])
-    _write(out / "trace" / f"{row['run_id']}.parquet", "trace", [{"run_id": row["run_id"], **t} for t in trace])
-    _write(out / "runs" / f"{row['run_id']}.parquet", "runs", [row | {"env_id": env_id}])
+        write_rows(target, "env", [{"env_id": env_id, "record": json.dumps(dict(environment), sort_keys=True)}])
+    write_rows(out / "trace" / f"{row['run_id']}.parquet", "trace", [{"run_id": row["run_id"], **t} for t in trace])
+    write_rows(out / "runs" / f"{row['run_id']}.parquet", "runs", [row | {"env_id": env_id}])
 
 
 def amend_run(out: Path, run_id: str, **columns: Any) -> None:
     """Set columns of a stored run that are found out after it. Raises ``StoreError`` when there is no such run."""
     row = find_run(out, run_id)
-    _write(out / "runs" / f"{run_id}.parquet", "runs", [row | columns])
+    write_rows(out / "runs" / f"{run_id}.parquet", "runs", [row | columns])
 
 
-def _write(path: Path, kind: str, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, kind: str, rows: Sequence[Row]) -> None:
+    """One file of the store. Raises ``KeyError`` for a column that its kind does not have."""
     schema = KINDS[kind]
     unknown = {key for row in rows for key in row} - set(schema.names)
     if unknown:
         raise KeyError(f"no such column in {kind}: {', '.join(sorted(unknown))}")
-    table = pa.Table.from_pylist([{k: _plain(v) for k, v in row.items()} for row in rows], schema=schema)
+    write_table(path, pa.Table.from_pylist([{k: _plain(v) for k, v in row.items()} for row in rows], schema=schema))
+
+
+def write_table(path: Path, table: pa.Table, compression: str = "snappy") -> None:
+    """A table of the store's schema, at the schema's version."""
+    schema = KINDS[path.parent.name]
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table.cast(schema), buffer, compression=compression)
     _keep_damaged(path)
     write_atomically(path, buffer.getvalue())
 
