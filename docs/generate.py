@@ -13,18 +13,19 @@ from typing import Any
 
 import pandas as pd
 
-from usd_bench.analysis.frames import runs_frame
+from usd_bench.analysis.frames import runs_frame, trace_frame
+from usd_bench.analysis.summary import summary
 from usd_bench.analysis.truth import markdown, shown, truth_rows
 from usd_bench.cli.list import known_problems
 from usd_bench.collocation.reference import provenance
 from usd_bench.registry import Registry
 from usd_bench.scaffold import rendered
-from usd_bench.store.reader import read
+from usd_bench.store.reader import read, read_frame
 from usd_bench.store.schema import KINDS
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parent / "results" / "published"
-PEERS, ACCURACY = PUBLISHED / "peers", PUBLISHED / "accuracy"
+PEERS, ACCURACY, STANDARD = (PUBLISHED / name for name in ("peers", "accuracy", "standard"))
 
 WHAT = {"assembly": "Jacobian", "step": "step", "target": "time to the residual"}
 
@@ -117,6 +118,39 @@ def accuracy() -> str:
     return "\n".join([*lines, "", tail])
 
 
+def standard() -> str:
+    """The best methods on each problem of the standard suite, from ``results/published/standard``."""
+    rows, trace = read(STANDARD, "runs")[0], read_frame(STANDARD, "trace")[0]
+    runs = runs_frame(rows)
+    found = summary(runs, trace_frame(runs, trace), STANDARD_TARGET)
+    lines = [
+        f"| problem | solver | runs | median res_max | digits of λ | reached {STANDARD_TARGET:g} | expected seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for instance in STANDARD_PROBLEMS:
+        chosen = found[found["instance"] == instance]
+        for _, row in chosen.sort_values(["expected", "residual"]).head(BEST).iterrows():
+            cells = [f"`{instance}`", f"`{row['method']}`", str(row["runs"]), f"{row['residual']:.1e}"]
+            expected = f"{row['expected']:.3g}" if math.isfinite(row["expected"]) else "never"
+            cells += [f"{row['digits']:.1f}", f"{row['solved']} of {row['runs']}", expected]
+            lines.append("| " + " | ".join(cells) + " |")
+    methods = runs["solver"].nunique()
+    commits = ", ".join(sorted({f"`{commit[:7]}`" for commit in runs["commit"]}))
+    tail = f"{len(runs)} runs of {methods} solvers, 1 thread each, two at a time; commit {commits}."
+    return "\n".join([*lines, "", tail])
+
+
+STANDARD_TARGET, BEST = 1e-5, 5
+STANDARD_PROBLEMS = (
+    "burgers[order=0]",
+    "burgers[order=1]",
+    "ccf[order=0]",
+    "hou_luo[order=0]",
+    "toy_ipm[order=0]",
+    "toy_boussinesq[order=0]",
+)
+"""Of the standard suite, those that every solver ran."""
+
 GOALS = {
     "burgers[order=0]": 1e-12,
     "burgers[order=1]": 1e-11,
@@ -160,6 +194,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "profiles": profiles,
     "peers": peers,
     "accuracy": accuracy,
+    "standard": standard,
     "columns": columns,
     "template": template,
 }

@@ -28,13 +28,20 @@ class Ranks:
 def scores(runs: pd.DataFrame) -> pd.DataFrame:
     """The median residual over seeds, infinite where half failed: a row for each problem, a column for each method.
 
-    Ranks need every method on every problem. Kept are the methods of the problem with the most of them (of several
-    such, those with the most problems), and all problems on which these ran. ``runs``: see ``frames``.
+    Ranks need every method on every problem. Of the methods of any problem, or common to any two, those are kept that
+    fill the largest table with the problems on which they ran, two at least where there are two. ``runs``: see
+    ``frames``.
     """
     table = runs.groupby(["instance", "method"])["residual"].median().unstack()
     ran = runs.groupby(["instance", "method"]).size().unstack().notna()
-    sets: set[frozenset[str]] = {frozenset(ran.columns[row]) for row in ran.to_numpy()}
-    chosen = max(sorted(sets, key=sorted), key=lambda names: (len(names), ran[list(names)].all(axis=1).sum()))
+    of_one = {frozenset(ran.columns[row]) for row in ran.to_numpy()}
+    candidates = {one & other for one in of_one for other in of_one} - {frozenset()}
+
+    def size(names: frozenset[str]) -> tuple[bool, int, int]:
+        problems = int(ran[list(names)].all(axis=1).sum())
+        return problems > 1, problems * len(names), len(names)
+
+    chosen = max(sorted(candidates, key=sorted), key=size)
     return table.loc[ran[list(chosen)].all(axis=1), sorted(chosen)]
 
 

@@ -70,7 +70,8 @@ def ranks_figure(title: str, found: Ranks) -> Figure:
     names = found.average.index
     alike = pd.DataFrame((abs(average[:, None] - average) < found.critical) * 1.0, index=names, columns=names)
     figure: Figure
-    figure, panel = pyplot().subplots(figsize=(9, 1.6 + 0.16 * len(names)), layout="constrained")
+    width = 6 + 0.17 * max(map(len, names))  # inches: the axis, and names on both sides
+    figure, panel = pyplot().subplots(figsize=(width, 1.6 + 0.16 * len(names)), layout="constrained")
     labels = {"label_fmt_left": "{label} ({rank:.1f})", "label_fmt_right": "({rank:.1f}) {label}"}
     scikit_posthocs.critical_difference_diagram(
         found.average, alike, alpha=ALPHA, cd=found.critical, ax=panel, **labels
