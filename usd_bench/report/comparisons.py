@@ -25,6 +25,8 @@ LETTERS = 60
 
 def curves_figure(title: str, evaluations: pd.DataFrame, measure: str, cost: str) -> Figure:
     """A panel for each problem: medians over seeds of every method, with bands. ``evaluations``: see ``frames``."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     instances, methods = sorted(evaluations["instance"].unique()), sorted(evaluations["method"].unique())
     columns = min(COLUMNS, len(instances))
     rows = math.ceil(len(instances) / columns)
@@ -35,6 +37,8 @@ def curves_figure(title: str, evaluations: pd.DataFrame, measure: str, cost: str
     lines: dict[str, Any] = {}
     for panel, instance in zip(panels.flat, instances, strict=False):
         panel.set(title=instance, xscale="log", yscale="log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
         for method, part in evaluations[evaluations["instance"] == instance].groupby("method"):
             i = methods.index(method)
@@ -45,6 +49,8 @@ def curves_figure(title: str, evaluations: pd.DataFrame, measure: str, cost: str
             banded = known[known["high"] < math.inf]
             band = {"color": style["color"], "alpha": 0.12, "linewidth": 0}
             panel.fill_between(banded["cost"], banded["low"], banded["high"], **band)
+        low, high = panel.get_xlim()
+        panel.set_xlim(min(low, high / 10), high)  # labels within a decade would overlap
     for panel in panels.flat[len(instances) :]:
         panel.set_axis_off()
     for panel in panels[:, 0]:
