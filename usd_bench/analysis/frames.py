@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usd_bench.analysis.measures import MEASURES
+from usd_bench.analysis.measures import COSTS, MEASURES
 
 EVALUATIONS = ("n_residual", "n_jacobian", "n_jvp", "n_vjp")
+
+OF_TRACE = (
+    *("run_id", "iteration", "lam", "in_bracket", "res_max", "cond_max", "err_max", "time_solve_s"),
+    *EVALUATIONS,
+)
+"""Columns of the trace that are analysed."""
 
 SEPARATE = ("run_id", "instance", "method", "seed")
 
@@ -62,15 +68,20 @@ def _of_another(frame: pd.DataFrame) -> pd.Series:
 
 
 def trace_frame(runs: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
-    """Evaluations of these runs, in order, with every measure and cost. A measure that is not known is infinite, and so
-    are those of a profile of another branch: it is not what was asked for.
+    """Evaluations of these runs, in order, with every measure and cost, and what tells runs apart.
+
+    A measure that is not known is infinite, and so are those of a profile of another branch: it is not what was asked
+    for.
+
+    ``trace``: with the columns ``OF_TRACE`` at least; nothing else is kept, for there may be a million rows.
     """
-    frame = trace.merge(runs[[*SEPARATE, "lam_ref"]], on="run_id").sort_values(["run_id", "iteration"])
+    frame = trace[list(OF_TRACE)].sort_values(["run_id", "iteration"], ignore_index=True)
+    frame["work"] = frame[list(EVALUATIONS)].sum(axis=1)
+    frame = frame.drop(columns=list(EVALUATIONS)).merge(runs[[*SEPARATE, "lam_ref"]], on="run_id")
     known = frame[["res_max", "cond_max"]].astype(float)
     frame["residual"] = known.max(axis=1, skipna=False).fillna(np.inf)
     frame["err_max"] = frame["err_max"].astype(float).fillna(np.inf)
     reference = frame["lam_ref"].astype(float)
     frame["lam_error"] = ((frame["lam"] - reference) / reference.where(reference != 0, 1.0)).abs().fillna(np.inf)
     frame.loc[_of_another(frame), list(MEASURES)] = np.inf
-    frame["work"] = frame[list(EVALUATIONS)].sum(axis=1)
-    return frame.reset_index(drop=True)
+    return frame[[*SEPARATE, *COSTS, *MEASURES]]

@@ -74,10 +74,11 @@ def command(
     usd-bench report --table json --target 1e-6 > metrics.json
     usd-bench report --curves curves.svg --ranks ranks.svg
     """
+    from usd_bench.analysis.frames import OF_TRACE
     from usd_bench.store.reader import read, read_frame
 
     runs, messages = read(out, "runs")
-    trace, more = read_frame(out, "trace")
+    trace, more = read_frame(out, "trace", OF_TRACE)
     env, yet_more = read(out, "env")
     warn([*messages, *more, *yet_more])
     if not runs:
