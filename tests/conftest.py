@@ -20,6 +20,7 @@ import torch
 from hypothesis import settings
 
 from usd_bench.cli import main
+from usd_bench.reproducibility import code_digest
 
 torch.set_num_threads(1)
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -55,6 +56,7 @@ def called_here(
         for variable, value in (env or {}).items():
             patch.setenv(variable, value)
         patch.setattr(main, "_loaded", None)
+        code_digest.cache_clear()  # the same name may be another file
         said, complained = io.StringIO(), io.StringIO()
         deterministic, modules = torch.are_deterministic_algorithms_enabled(), set(sys.modules)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
