@@ -103,7 +103,7 @@ def shown(page: Path, selection: str = "", width: int = 1200) -> tuple[str, str]
     done = subprocess.run(
         [
             *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-            *(f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom", f"file://{page}{selection}"),
+            *(f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", f"file://{page}{selection}"),
         ],
         capture_output=True,
         text=True,
