@@ -39,6 +39,10 @@ def put_trace(folder: Path, *best: int, upto: int = 40) -> None:
     (folder / TRACE).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
+def every_tenth(iteration: int) -> bool:
+    return iteration % 10 == 0
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [("100", Every(iterations=100)), ("30s", Every(seconds=30.0)), ("0.5s", Every(seconds=0.5))]
 )
@@ -46,7 +50,7 @@ def test_how_often_is_iterations_or_seconds(text: str, expected: Every) -> None:
     assert Every.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "s", "-1s", "nans", "infs", "1.5", "1m", ""])
+@pytest.mark.parametrize("text", ["0", "0s", "-3", "s", "-1s", "nans", "infs", "1.5", "1m", ""])
 def test_how_often_says_what_it_expects(text: str) -> None:
     with pytest.raises(SelectorError, match="as 100, or seconds, as 30s"):
         Every.parse(text)
@@ -56,7 +60,7 @@ def test_a_run_goes_on_from_its_last_state_with_the_best_and_the_trace_before_it
     put(tmp_path, BEST, 20)
     put(tmp_path, LAST, 30)
     put_trace(tmp_path, 0, 20)
-    found = interrupted(tmp_path, "a")
+    found = interrupted(tmp_path, "a", every_tenth)
     assert (found.iteration, found.state["theta"].item(), found.best["theta"].item()) == (30, 30.0, 20.0)
     assert [line["row"]["iteration"] for line in found.lines] == [0, 10, 20]
 
@@ -66,7 +70,7 @@ def test_a_best_profile_that_is_newer_than_the_last_state_is_not_taken_for_the_o
     put(tmp_path, LAST, 30)
     put(tmp_path, BEST, 40)
     put_trace(tmp_path, 0, 20, 40)
-    assert interrupted(tmp_path, "a").best["theta"].item() == 20.0
+    assert interrupted(tmp_path, "a", every_tenth).best["theta"].item() == 20.0
 
 
 @pytest.mark.parametrize("damage", [b"", b"half", None], ids=["empty", "garbage", "cut"])
@@ -77,18 +81,31 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
     put_trace(tmp_path, 0)
     whole = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(whole[:-5] if damage is None else damage)
-    assert interrupted(tmp_path, "a").iteration == 20
+    assert interrupted(tmp_path, "a", every_tenth).iteration == 20
     assert "passed over" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_run_or_without_its_best_is_none_to_go_on_from(tmp_path: Path, capsys) -> None:
-    assert interrupted(tmp_path, "a") is None
+    assert interrupted(tmp_path, "a", every_tenth) is None
     put(tmp_path, LAST, 20, run_id="b")
-    assert interrupted(tmp_path, "a") is None
+    assert interrupted(tmp_path, "a", every_tenth) is None
     put(tmp_path, LAST, 30)
     put_trace(tmp_path, 10)
-    assert interrupted(tmp_path, "a") is None
+    assert interrupted(tmp_path, "a", every_tenth) is None
     assert "is lost" in capsys.readouterr().err
+
+
+def test_a_trace_that_lacks_a_line_or_is_gone_is_none_to_go_on_with(tmp_path: Path, capsys) -> None:
+    put(tmp_path, BEST, 0)
+    put(tmp_path, LAST, 20)
+    put_trace(tmp_path, 0)
+    assert interrupted(tmp_path, "a", every_tenth).iteration == 20
+    lines = (tmp_path / TRACE).read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / TRACE).write_text(lines[0] + "".join(lines[2:]), encoding="utf-8")
+    assert interrupted(tmp_path, "a", every_tenth) is None
+    (tmp_path / TRACE).unlink()
+    assert interrupted(tmp_path, "a", every_tenth) is None
+    assert capsys.readouterr().err.count("is not whole") == 2
 
 
 def test_the_last_line_of_a_trace_may_be_cut_off(tmp_path: Path) -> None:
@@ -97,7 +114,7 @@ def test_the_last_line_of_a_trace_may_be_cut_off(tmp_path: Path) -> None:
     put_trace(tmp_path, 0)
     text = (tmp_path / TRACE).read_text(encoding="utf-8")
     (tmp_path / TRACE).write_text(text[:-20], encoding="utf-8")
-    assert [line["row"]["iteration"] for line in interrupted(tmp_path, "a").lines] == [0, 10]
+    assert [line["row"]["iteration"] for line in interrupted(tmp_path, "a", every_tenth).lines] == [0, 10]
 
 
 def test_what_only_an_interrupted_run_needs_is_forgotten(tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def test_it_is_the_run_of_usd_bench(program: Program, rows) -> None:
         (("problem: burgers", "problem: burgers,ccf"), "one.yaml:1: 'burgers,ccf' selects 2; expected one"),
         (("solver: gauss_newton\n", ""), "no solver is given, neither in a file nor with --solver"),
         (("problem: burgers", "problem: [a"), "one.yaml:2: not YAML"),
+        (("seed: 4", "solver: adam"), "one.yaml:8: solver is given twice"),
+        (("  points: 60", "  hidden: 4"), "one.yaml:7: hidden is given twice"),
+        (("seed: 4", "seed: true"), "one.yaml:8: seed: expected a number"),
+        ((FILE, ""), "one.yaml:1: expected a mapping, such as 'problem: burgers'"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_says_where(

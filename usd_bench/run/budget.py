@@ -28,6 +28,12 @@ class Budget:
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"until": dict(self.until)}
 
+    def measured_at(self, iteration: int) -> bool:
+        """Whether the harness measures there: every ``eval_every``, and early at 1, 2, 4, 8, ..., for curves on a
+        logarithmic axis need their beginning.
+        """
+        return iteration % self.eval_every == 0 or iteration & (iteration - 1) == 0
+
     def reached(self, metrics: Mapping[str, Metric], values: Mapping[str, float]) -> bool:
         """Whether every target holds. A residual target binds the side conditions too.
 

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Every:
     def parse(cls, text: str) -> Every:
         """``100`` or ``30s``. Raises ``SelectorError``."""
         with contextlib.suppress(ValueError):
-            if text.endswith("s") and 0 <= (seconds := float(text[:-1])) < float("inf"):
+            if text.endswith("s") and 0 < (seconds := float(text[:-1])) < float("inf"):
                 return cls(seconds=seconds)
             if (iterations := int(text)) > 0:
                 return cls(iterations=iterations)
@@ -110,15 +110,19 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], tensors: Mapping[str
     write_tensors(path, "checkpoint", header, tensors)
 
 
-def interrupted(folder: Path, run_id: str) -> Interrupted | None:
-    """Where the run in a folder of artifacts stood, from its newest whole checkpoint; None where there is none.
+def interrupted(folder: Path, run_id: str, measured_at: Callable[[int], bool]) -> Interrupted | None:
+    """Where the run in a folder of artifacts stood, from its newest whole checkpoint with the whole trace before it;
+    None where there is none. ``measured_at``: the iterations of which the trace has a line.
 
-    Files that are damaged are told on standard error and passed over.
+    What is damaged or missing is told on standard error and passed over.
     """
     lines = _lines(folder / TRACE)
     for header, state in _generations(folder / LAST, run_id):
         before = [line for line in lines if line["row"]["iteration"] < header["iteration"]]
         again = [line for line in lines if line["row"]["iteration"] == header["iteration"]]
+        if [line["row"]["iteration"] for line in before] != list(filter(measured_at, range(header["iteration"]))):
+            print(f"{folder / TRACE}: the trace before iteration {header['iteration']} is not whole", file=sys.stderr)
+            continue
         best = next((line["row"]["iteration"] for line in reversed(before) if line["best"]), None)
         found: Mapping[str, Tensor] = {}
         if best is not None:

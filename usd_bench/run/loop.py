@@ -90,7 +90,7 @@ def drive(
         out_of_time = solved >= budget.max_time or evaluated >= MEASURING_LIMIT * budget.max_time
         stopping = observer.stop_requested()
         finished = bool(solver.finished(state))
-        evaluating = n % budget.eval_every == 0 or _early(n) or bool(at_limit) or out_of_time or finished
+        evaluating = budget.measured_at(n) or bool(at_limit) or out_of_time or finished
         if evaluating:
             clock.lap()
             profile = solver.profile(lent, state)
@@ -143,11 +143,6 @@ def _check_state(state: Any, iteration: int | None) -> None:
     for name, count in asdict(state.counters).items():
         if type(count) is not int or not 0 <= count < 2**63:
             raise ValueError(f"the solver's counter {name!r} is {count!r}; expected a whole number")
-
-
-def _early(iteration: int) -> bool:
-    """Also measure at 1, 2, 4, 8, ...: curves on a logarithmic axis need their beginning."""
-    return iteration & (iteration - 1) == 0
 
 
 def _verdict(

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from usd_bench.errors import ConfigError, SelectorError
 from usd_bench.registry import Registry
 from usd_bench.run.checkpoint import Every
 from usd_bench.run.plan import Job, Limits, build_problem, build_solver, plan
 from usd_bench.run.suite import until_text
-from usd_bench.run.yamlfile import line_of, load, said
+from usd_bench.run.yamlfile import line_of, load, no_bool, said
 from usd_bench.selectors import Selection, parse
 
 
@@ -64,6 +64,10 @@ class Pairing(BaseModel):
     out: Path | None = None
     track: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     checkpoint_every: Annotated[str | None, BeforeValidator(_every)] = None
+
+    _numbers = field_validator("seed", "max_iter", "max_work", "max_time", "eval_every", "threads", mode="before")(
+        no_bool
+    )
 
     def beneath(self, above: Pairing) -> Pairing:
         """These, where ``above`` says nothing. Of the same problem or solver, ``above`` may say some values only."""
@@ -103,7 +107,7 @@ def _one(text: str, values: Mapping[str, Any]) -> Selection:
 
 def read_pairing(path: Path, registry: Registry) -> Pairing:
     """The pairing in a file. Raises ``ConfigError`` with the line of what is wrong."""
-    data, node = load(path)
+    data, node = load(path, "problem: burgers")
     try:
         pairing = Pairing(**data)
     except ValidationError as error:

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from usd_bench.errors import ConfigError, SelectorError
 from usd_bench.registry import Registry
 from usd_bench.run.budget import parse_until
 from usd_bench.run.plan import Job, Limits, plan
-from usd_bench.run.yamlfile import line_of, load, said
+from usd_bench.run.yamlfile import line_of, load, no_bool, said
 from usd_bench.selectors import Selection, parse
 
 
@@ -60,6 +60,10 @@ class Budgets(BaseModel):
     max_time: float | None = Field(None, gt=0)
     until: Annotated[dict[str, float] | None, BeforeValidator(until_text)] = None
     eval_every: int | None = Field(None, ge=1)
+
+    _numbers = field_validator("seeds", "seed", "max_iter", "max_work", "max_time", "eval_every", mode="before")(
+        no_bool
+    )
 
     def beneath(self, above: Budgets) -> Budgets:
         """These, where ``above`` says nothing."""
@@ -117,7 +121,7 @@ def tuned(folder: Path, solver: Selection) -> str:
     path = folder / f"{solver.name}.yaml"
     if not path.is_file():
         raise SelectorError(f"no tuned settings of {solver.name!r}: there is no {path} (usd-bench tune makes it)")
-    settings = load(path)[0].get("settings")
+    settings = load(path, "settings: {}")[0].get("settings")
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: expected 'settings:' with a mapping")
     shown = ",".join(f"{key}={value}" for key, value in (settings | solver.parameters).items())
@@ -126,7 +130,7 @@ def tuned(folder: Path, solver: Selection) -> str:
 
 def read_suite(path: Path) -> Suite:
     """The suite in a file. Raises ``ConfigError`` with the line of what is wrong."""
-    data, node = load(path)
+    data, node = load(path, "seeds: 2")
     try:
         file = _File(**data)
     except ValidationError as error:

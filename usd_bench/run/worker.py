@@ -128,7 +128,7 @@ def _solve(
         return
     since = None
     if request["go_on"]:
-        since = interrupted(out / "artifacts" / job.run_id, job.run_id)
+        since = interrupted(out / "artifacts" / job.run_id, job.run_id, job.budget.measured_at)
     every = request["checkpoint_every"] and Every.parse(request["checkpoint_every"])
 
     def warn(text: str) -> None:

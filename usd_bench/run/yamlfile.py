@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from usd_bench.errors import ConfigError, did_you_mean
 
 
-def load(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+def load(path: Path, example: str) -> tuple[dict[str, Any], yaml.Node]:
     """A YAML mapping and its nodes, which know their lines. Raises ``ConfigError``."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -24,7 +24,9 @@ def load(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
     if not isinstance(data, dict) or node is None or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{path}:1: expected a mapping, such as 'seeds: 2'")
+        raise ConfigError(f"{path}:1: expected a mapping, such as '{example}'")
+    for line, key in _repeated(node):
+        raise ConfigError(f"{path}:{line}: {key} is given twice")
     return data, node
 
 
@@ -40,6 +42,29 @@ def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{name}: no such key{did_you_mean(str(error['loc'][-1]), model.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{name}: {message[:1].lower()}{message[1:]}"
+
+
+def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Line and name of every key that a mapping has already."""
+    below: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen and key.value != "<<":
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            below.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        below = node.value
+    for one in below:
+        yield from _repeated(one)
+
+
+def no_bool(value: Any) -> Any:
+    """The value; true and false are no numbers."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
 
 
 def line_of(node: yaml.Node, loc: Sequence[str | int]) -> int:
