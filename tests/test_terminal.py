@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import program
+
 COLUMNS = 80
 
 
@@ -50,8 +52,8 @@ def on_a_terminal(folder: Path, *arguments: str, colour: bool = False) -> str:
 
 def piped(folder: Path, *arguments: str, **environment: str) -> str:
     """What a command prints into a pipe."""
-    command = [sys.executable, "-m", "usd_bench", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True)
+    done = program(folder, *arguments, env=environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

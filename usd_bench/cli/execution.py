@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from usd_bench.cli.common import warn
+from usd_bench.cli.common import print_json, print_runs, warn
 
 if TYPE_CHECKING:
+    from usd_bench.registry import Registry
     from usd_bench.run.plan import Job
 
 F = Callable[..., Any]
@@ -88,6 +89,23 @@ def carry_out(
             )
     by_id = {row["run_id"]: row for row in read(out, "runs")[0]}
     return Done([by_id[job.run_id] for job in planned if job.run_id in by_id], interrupted)
+
+
+def told(done: Done, *, quiet: bool, as_json: bool) -> int:
+    """Print the rows, and return the exit code that they make."""
+    from usd_bench.store.reader import FAILED
+
+    if as_json:
+        print_json(done.rows)
+    elif not quiet:
+        print_runs(done.rows)
+    return 130 if done.interrupted else int(any(row["status"] in FAILED for row in done.rows))
+
+
+def check_trackers(registry: Registry, names: Iterable[str]) -> None:
+    """Raise ``SelectorError`` for a tracker that there is not."""
+    for name in names:
+        registry.get("trackers", name)
 
 
 def _wanted(status: str | None, retry: str | None) -> bool:

@@ -13,10 +13,8 @@ from usd_bench.cli.common import (
     load_registry,
     out_option,
     plugins_option,
-    print_json,
-    print_runs,
 )
-from usd_bench.cli.execution import carry_out, check_device, machine_options
+from usd_bench.cli.execution import carry_out, check_device, check_trackers, machine_options, told
 
 if TYPE_CHECKING:
     from usd_bench.run.plan import Job
@@ -125,7 +123,6 @@ def command(
     from usd_bench.run.checkpoint import Every
     from usd_bench.run.plan import plan
     from usd_bench.run.suite import Budgets, read_suite
-    from usd_bench.store.reader import FAILED
 
     check_device(device)
     for name, seconds in {"--max-time": max_time, "--grace": grace}.items():
@@ -156,8 +153,7 @@ def command(
     if checkpoint_every is not None:
         Every.parse(checkpoint_every)
     trackers = tuple(name.strip() for names in track for name in names.split(","))
-    for name in trackers:
-        registry.get("trackers", name)
+    check_trackers(registry, trackers)
     done = carry_out(
         planned,
         out,
@@ -172,14 +168,7 @@ def command(
         track=trackers,
         checkpoint_every=checkpoint_every,
     )
-    rows = done.rows
-    if as_json:
-        print_json(rows)
-    elif not quiet:
-        print_runs(rows)
-    if done.interrupted:
-        return 130
-    return int(any(row["status"] in FAILED for row in rows))
+    return told(done, quiet=quiet, as_json=as_json)
 
 
 def _resumed(planned: list[Job], checkpoint: Path) -> list[Job]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from usd_bench.cli.common import json_option, load_registry, plugins_option, print_json, print_runs, type_of_folder
-from usd_bench.cli.execution import carry_out, check_device
+from usd_bench.cli.common import json_option, load_registry, plugins_option, type_of_folder
+from usd_bench.cli.execution import carry_out, check_device, check_trackers, told
 from usd_bench.cli.main import called
 
 
@@ -56,7 +56,6 @@ def command(
     from pydantic import ValidationError
 
     from usd_bench.run.pairing import Pairing, read_pairing
-    from usd_bench.store.reader import FAILED
 
     if options["max_time"] is not None and not math.isfinite(options["max_time"]):
         raise click.BadParameter("--max-time: expected a number of seconds")
@@ -66,8 +65,7 @@ def command(
         raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
     pairing = above if config is None else read_pairing(config, registry).beneath(above)
     check_device(pairing.device or "cpu")
-    for name in pairing.track:
-        registry.get("trackers", name)
+    check_trackers(registry, pairing.track)
     done = carry_out(
         [pairing.job(registry)],
         pairing.out or Path("results"),
@@ -79,11 +77,7 @@ def command(
         track=pairing.track,
         checkpoint_every=pairing.checkpoint_every,
     )
-    if as_json:
-        print_json(done.rows)
-    elif not quiet:
-        print_runs(done.rows)
-    return 130 if done.interrupted else int(any(row["status"] in FAILED for row in done.rows))
+    return told(done, quiet=quiet, as_json=as_json)
 
 
 def main() -> Any:

@@ -114,19 +114,23 @@ class Artifacts:
         for tracker in self._trackers:
             self._guarded(type(tracker).__name__, tracker.close)
 
-    def restore_best(self, header: Mapping[str, Any], state: State, profile: Profile) -> None:
+    def restore_best(self, row: Mapping[str, Any], state: State, profile: Profile) -> None:
         """Put the files of the best profile back to what they were at the iteration from which the run goes on."""
-        self._best = (self._header | dict(header), state.to_tensors(), _copied(profile))
+        self._take_best(row, state, profile)
         self._flush()
+
+    def _take_best(self, row: Mapping[str, Any], state: State, profile: Profile) -> None:
+        columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
+        header = self._header | {name: row[name] for name in columns}
+        fields = {name: tensor.detach().cpu().clone() for name, tensor in profile.tensors().items()}
+        self._best = header, state.to_tensors(), fields
 
     def evaluated(
         self, row: Mapping[str, Any], more: Mapping[str, float], state: State, profile: Profile, best: bool
     ) -> None:
         """Take what an evaluation produced. ``more``: what only trackers are told."""
         if best:
-            columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
-            header = self._header | {name: row[name] for name in columns}
-            self._best = header, state.to_tensors(), _copied(profile)
+            self._take_best(row, state, profile)
         tracked = dict(row) | dict(more)
         self._write_line({"row": row, "best": best, "tracked": tracked})
         for tracker in list(self._trackers):
@@ -187,7 +191,3 @@ class Artifacts:
             self._warn(f"tracker {name} dropped: {reason}")
             return False
         return True
-
-
-def _copied(profile: Profile) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in profile.tensors().items()}

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from usd_bench.errors import ConfigError, SelectorError
 from usd_bench.registry import Registry
+from usd_bench.run.budgeted import Budgeted, no_bool
 from usd_bench.run.checkpoint import Every
-from usd_bench.run.plan import Job, Limits, build_problem, build_solver, plan
-from usd_bench.run.suite import until_text
-from usd_bench.run.yamlfile import line_of, load, no_bool, said
+from usd_bench.run.plan import Job, build_problem, build_solver, plan
+from usd_bench.run.yamlfile import line_of, load, said
 from usd_bench.selectors import Selection, parse
 
 
@@ -44,30 +44,20 @@ def _every(value: Any) -> Any:
     return value
 
 
-class Pairing(BaseModel):
+class Pairing(Budgeted):
     """What a file, or the command line, says of a run; None and empty: not said."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     problem: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     solver: str | None = None
-    settings: dict[str, Any] = {}
-    seed: int | None = Field(None, ge=0, le=2**62)
-    max_iter: int | None = Field(None, ge=0)
-    max_work: int | None = Field(None, ge=0)
-    max_time: float | None = Field(None, gt=0)
-    until: Annotated[dict[str, float] | None, BeforeValidator(until_text)] = None
-    eval_every: int | None = Field(None, ge=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
     device: str | None = None
     threads: int | None = Field(None, ge=1, le=4096)
     out: Path | None = None
     track: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     checkpoint_every: Annotated[str | None, BeforeValidator(_every)] = None
 
-    _numbers = field_validator("seed", "max_iter", "max_work", "max_time", "eval_every", "threads", mode="before")(
-        no_bool
-    )
+    _whole = field_validator("threads", mode="before")(no_bool)
 
     def beneath(self, above: Pairing) -> Pairing:
         """These, where ``above`` says nothing. Of the same problem or solver, ``above`` may say some values only."""
@@ -84,8 +74,7 @@ class Pairing(BaseModel):
             missing = "problem" if self.problem is None else "solver"
             raise SelectorError(f"no {missing} is given, neither in a file nor with --{missing}")
         problem, solver = _one(self.problem, self.parameters), _one(self.solver, self.settings)
-        limits = Limits(self.max_iter, self.max_work, self.max_time, self.until, self.eval_every)
-        (job,) = plan(registry, [problem], [solver], [self.seed or 0], limits, self.device or "cpu")
+        (job,) = plan(registry, [problem], [solver], [self.seed or 0], self.limits, self.device or "cpu")
         return job
 
 

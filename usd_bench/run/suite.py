@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from usd_bench.errors import ConfigError, SelectorError
 from usd_bench.registry import Registry
-from usd_bench.run.budget import parse_until
-from usd_bench.run.plan import Job, Limits, plan
-from usd_bench.run.yamlfile import line_of, load, no_bool, said
+from usd_bench.run.budgeted import Budgeted, no_bool
+from usd_bench.run.plan import Job, plan
+from usd_bench.run.yamlfile import line_of, load, said
 from usd_bench.selectors import Selection, parse
 
 
@@ -35,43 +35,19 @@ def _joined(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
-def until_text(value: Any) -> Any:
-    """Targets as ``--until`` takes them, as a mapping."""
-    if isinstance(value, str):
-        try:
-            return parse_until(value)
-        except SelectorError as error:
-            raise ValueError(str(error).replace("--until", "until")) from None
-    return value
-
-
 Selectors = Annotated[str, BeforeValidator(_joined)]
 
 
-class Budgets(BaseModel):
+class Budgets(Budgeted):
     """What the head of a suite and each of its items may say; None: not said."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     seeds: int | None = Field(None, ge=1, le=100_000)
-    seed: int | None = Field(None, ge=0, le=2**62)
-    max_iter: int | None = Field(None, ge=0)
-    max_work: int | None = Field(None, ge=0)
-    max_time: float | None = Field(None, gt=0)
-    until: Annotated[dict[str, float] | None, BeforeValidator(until_text)] = None
-    eval_every: int | None = Field(None, ge=1)
 
-    _numbers = field_validator("seeds", "seed", "max_iter", "max_work", "max_time", "eval_every", mode="before")(
-        no_bool
-    )
+    _whole = field_validator("seeds", mode="before")(no_bool)
 
     def beneath(self, above: Budgets) -> Budgets:
         """These, where ``above`` says nothing."""
         return Budgets(**{n: b if (b := getattr(above, n)) is not None else getattr(self, n) for n in BUDGETS})
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(self.max_iter, self.max_work, self.max_time, self.until, self.eval_every)
 
 
 BUDGETS = tuple(Budgets.model_fields)

@@ -188,8 +188,7 @@ def _restore(
     outcome.iterations = since.iteration
     if outcome.best is not None and since.best:
         state = solver.State.from_tensors(since.best, job.device)
-        columns = ("iteration", "lam", "res_max", "time_solve_s", "time_eval_s")
-        artifacts.restore_best({c: outcome.best[c] for c in columns}, state, solver.profile(lent, state))
+        artifacts.restore_best(outcome.best, state, solver.profile(lent, state))
 
 
 def _without_held_out_points(problem: Problem) -> Problem:

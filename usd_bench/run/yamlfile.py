@@ -60,13 +60,6 @@ def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:
         yield from _repeated(one)
 
 
-def no_bool(value: Any) -> Any:
-    """The value; true and false are no numbers."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    return value
-
-
 def line_of(node: yaml.Node, loc: Sequence[str | int]) -> int:
     """The line of the deepest node on the way to ``loc``."""
     line = node.start_mark.line + 1

@@ -83,14 +83,14 @@ def pack(out: Path) -> int:
     A file for each run costs some thirty kilobytes, most of it the description of columns. What is new lies beside
     until it is whole, and readers count no run twice: a kill at any moment loses nothing.
     """
-    rows, skipped = read(out, "runs")
+    runs, skipped = read_table(out, "runs")
     if skipped:
         raise StoreError(f"{skipped[0]}; repair or remove it before packing")
-    ids = [row["run_id"] for row in rows]
+    ids = runs["run_id"].to_pylist()
     name, old = packed_name(ids), [path for kind in ("runs", "trace") for path in files(out, kind)]
     trace, _ = read_table(out, "trace")
     write_table(out / "trace" / name, trace.filter(pc.is_in(trace["run_id"], pa.array(ids))), compression="zstd")
-    write_table(out / "runs" / name, read_table(out, "runs")[0], compression="zstd")
+    write_table(out / "runs" / name, runs, compression="zstd")
     for path in old:
         if path.name != name:
             path.unlink()

@@ -45,15 +45,13 @@ class ProblemConformance(PluginConformance):
         return jets, x, torch.tensor(problem.bracket.guess, dtype=torch.float64)
 
     def _residual(self, problem: Problem, jets: Mapping[str, Tensor], x: Tensor, lam: Tensor) -> Tensor:
-        u = equation_namespace({name: Jet(jets[name], problem.channels[name]) for name in problem.channels})
-        vars(u).update({term: jets[term][0] for term in problem.nonlocal_terms})
+        u = _namespace(problem, jets)
         return problem.scaled_residual(u, problem.points(x), lam)
 
     def test_every_equation_has_a_residual_and_a_positive_scale(self) -> None:
         problem = self._problem()
         jets, x, lam = self._arbitrary(problem)
-        u = equation_namespace({name: Jet(jets[name], problem.channels[name]) for name in problem.channels})
-        vars(u).update({term: jets[term][0] for term in problem.nonlocal_terms})
+        u = _namespace(problem, jets)
         residual, scale = problem.residual(u, problem.points(x), lam), problem.scale(problem.points(x), lam)
         assert set(residual) == set(scale) == set(problem.equations)
         for name in problem.equations:
@@ -94,8 +92,7 @@ class ProblemConformance(PluginConformance):
         jets, x, lam = self._arbitrary(problem)
         inputs = {name: jet.clone().requires_grad_() for name, jet in jets.items()}
         read = _reads(inputs, self._residual(problem, inputs, x, lam))
-        u = equation_namespace({name: Jet(inputs[name], problem.channels[name]) for name in problem.channels})
-        vars(u).update({term: inputs[term][0] for term in problem.nonlocal_terms})
+        u = _namespace(problem, inputs)
         if problem.nonlocal_terms:
             read |= _reads(inputs, problem.density(u, problem.points(x)))
         for condition in problem.conditions():
@@ -175,6 +172,13 @@ class ProblemConformance(PluginConformance):
         size = ("--max-iter", "2", "--max-time", "120")
         (row,) = self._command("run", "-p", selector, "-s", "adam[points=100,hidden=4x4]", *size, cwd=tmp_path)
         assert row["status"] in ("budget", "converged", "unsupported"), row["reason"]
+
+
+def _namespace(problem: Problem, jets: Mapping[str, Tensor]) -> SimpleNamespace:
+    """``u`` as equations read it, from the jets of the fields and of the nonlocal terms."""
+    u = equation_namespace({name: Jet(jets[name], channels) for name, channels in problem.channels.items()})
+    vars(u).update({term: jets[term][0] for term in problem.nonlocal_terms})
+    return u
 
 
 def _reads(inputs: Mapping[str, Tensor], result: Tensor) -> set[str]:
