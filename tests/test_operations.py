@@ -27,8 +27,12 @@ runs:
 
 
 def run(*command: str | Path, cwd: Path, **more: str) -> str:
-    """The output of a program, with this environment's programs found first. Fails with what it said."""
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more
+    """The output of a program, with this environment's programs found first. Fails with what it said.
+
+    It is not told that ``make test`` may have started these tests: another make would announce itself as one below.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    environment = own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more
     done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
