@@ -188,6 +188,7 @@ def kill_and_go_on(whole: Path, folder: Path, kills: int, seed: int) -> int:
         if i % 4 != 3:  # every fourth dies while it begins
             time.sleep(random_moments.uniform(2.0, 4.5))
         if process.poll() is not None:
+            process.communicate()
             break
         kill(process)
         log = next(folder.glob("results/artifacts/*/worker.log"), None)
