@@ -22,6 +22,10 @@ class UsdBenchError(Exception):
     exit_code = 2
 
 
+class CertificateError(UsdBenchError):
+    """A profile that cannot be enclosed, or a certificate that does not hold."""
+
+
 class SelectorError(UsdBenchError):
     """An unknown or malformed problem, solver, metric or parameter."""
 

@@ -99,14 +99,11 @@ class Jet:
     @classmethod
     def coordinates(cls, x: Tensor, channels: Channels) -> SimpleNamespace:
         """The coordinates themselves as jets, by name. ``x``: (N, d)."""
+        zero, one = torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])
         jets = {}
         for axis, coord in enumerate(channels.coords):
-            data = x.new_zeros(len(channels), x.shape[0])
-            data[0] = x[:, axis]
-            for c in channels.first:
-                if channels.indices[c] == (axis,):
-                    data[c] = 1.0
-            jets[coord] = cls(data, channels)
+            rows = [x[:, axis] if not index else one if index == (axis,) else zero for index in channels.indices]
+            jets[coord] = cls(torch.stack(rows), channels)
         return SimpleNamespace(**jets)
 
     @property
