@@ -41,6 +41,7 @@ def register_commands(register: Register) -> None:
         "list": "List problems, solvers, metrics, known answers, or the runs in a store.",
         "references": "Build or verify the reference profiles.",
         "spectrum": "Eigenvalues of the linearised dynamics about a run's profile: its unstable modes.",
+        "certify": "Enclose a profile's residual in ball arithmetic, or verify a certificate.",
         "funnel": "Residual against λ of runs that held it: where a smooth profile is.",
         "show": "Show one run: its numbers, and a picture of its fields and convergence.",
         "validate": "Check that stores keep their rules: schema, identities, possible values.",

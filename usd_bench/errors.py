@@ -7,6 +7,7 @@ UsdBenchError            exit code 2, one line, never a traceback
 ├── StoreError           a results folder that cannot be read or written
 ├── CheckpointError      a checkpoint that is damaged or belongs to something else
 ├── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
+├── CertificateError     a profile that balls do not follow; a certificate that does not hold (exit code 1)
 └── SpectrumError        a profile whose stability cannot be computed
 """
 
@@ -20,10 +21,6 @@ class UsdBenchError(Exception):
     """Bad input or a bad state outside the program. The CLI prints it as one line and exits with 2."""
 
     exit_code = 2
-
-
-class CertificateError(UsdBenchError):
-    """A profile that cannot be enclosed, or a certificate that does not hold."""
 
 
 class SelectorError(UsdBenchError):
@@ -48,6 +45,16 @@ class CheckpointError(UsdBenchError):
 
 class MeasurementError(UsdBenchError):
     """A profile that cannot be measured. In a run it becomes a row with status ``error``."""
+
+
+class CertificateError(UsdBenchError):
+    """A profile that balls do not follow, or a file that is no certificate."""
+
+
+class CertificateRefused(CertificateError):
+    """A certificate that does not hold, or not for this profile."""
+
+    exit_code = 1
 
 
 class SpectrumError(UsdBenchError):

@@ -122,6 +122,8 @@ class Problem(ABC):
     """Attributes that continuation may vary: floats, or 0-d tensors after ``vary``; parameters among them by name."""
     nonlocal_terms: ClassVar[tuple[str, ...]] = ()
     """Names under which the residual reads what ``operators`` make of the ``density``: ``("W", "V")``."""
+    enclosed_terms: ClassVar[str] = ""
+    """``"module:Class"`` that encloses them in ball arithmetic, without torch: what a certificate needs."""
 
     def __init__(self, **parameters: Any) -> None:
         """Raises ``pydantic.ValidationError`` for an unknown parameter or a value out of range."""

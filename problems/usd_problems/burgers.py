@@ -127,17 +127,11 @@ class Burgers(Problem):
     def _exact(self, s: Tensor) -> Tensor:
         """W of the exact profile: with U = -y e^L, L + ln(1 + e^(m (s + L))) = 0 and W = e^(m L) e^L.
 
-        The equation for L is convex and increasing, so Newton's method from 0 converges monotonically.
+        The equation for L is convex and increasing, so Newton's method converges monotonically after its first step.
         """
         m = self._power
-
-        def newton(log: Tensor) -> Tensor:
+        log = -(m * s).exp().log1p() / (m + 1)  # right at both ends
+        for _ in range(6):  # errors are squared: 0.03, 1e-3, 3e-6, 2e-11, 1e-22; their derivatives lag by one step
             z = m * (s + log)
-            return log - (log + torch.nn.functional.softplus(z)) / (1 + m * z.sigmoid())
-
-        with torch.no_grad():
-            log = torch.zeros_like(s)
-            for _ in range(60):
-                log = newton(log)
-        log = newton(newton(log))  # two differentiable steps: first and second derivatives are exact
+            log = log - (log + z.exp().log1p()) / (1 + m * z.sigmoid())
         return ((m + 1) * log).exp()  # 1 - e^L = y^m e^((m+1) L), so nothing cancels

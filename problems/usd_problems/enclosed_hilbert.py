@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 from flint import acb, arb, ctx
@@ -66,11 +67,12 @@ class HilbertTerms:
         left, right = at - self._near, at + self._near
         if not (self._low < left and right < self._high):
             raise ArithmeticError(f"{at} is too close to the end of the density")
-        total = self._neighbourhood(at, left, right)
+        w, v = self._neighbourhood(at, left, right)
         for panel in self._panels:
             for part in self._outside(panel, at, left, right):
-                total = {name: value + more for (name, value), more in zip(total.items(), self._far(part, at), strict=True)}
-        return {name: value / arb.pi() for name, value in total.items()}
+                more_w, more_v = self._far(part, at)
+                w, v = w + more_w, v + more_v
+        return {"W": w / arb.pi(), "V": v / arb.pi()}
 
     # -- far from the target ---------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class HilbertTerms:
         else:
             cuts = [cut.mid() for cut in (left, right) if panel.low < cut < panel.high]
         ends = [panel.low, *cuts, panel.high]
-        for low, high in zip(ends[:-1], ends[1:], strict=True):
+        for low, high in pairwise(ends):
             if not (low >= left and high <= right):
                 # What bounds the density around the whole bounds it around a part: the rectangle holds both.
                 yield from self._outside(self._panel(low, high, panel.bound), at, left, right)
@@ -137,15 +139,15 @@ class HilbertTerms:
         reach = panel.half * (RHO + arb(1) / RHO) / 2
         centre = (panel.low + panel.high) / 2
         distance = abs(at - centre) - reach  # of the ellipse's bounding rectangle, along the axis
-        # |coth z| <= coth Re z and |ln tanh(z/2)| <= ln coth(Re z/2), for Re z > 0.
+        # |coth z| <= coth Re z and |ln tanh(z/2)| = |2 artanh e^-z| <= 2 artanh e^-Re z, for Re z > 0.
         error = panel.bound * panel.half * _rule_error(1)
         of_gradient = (distance.coth() + 1) * error
-        of_velocity = (-(at - centre) + reach).exp() * (distance / 2).coth().log() * error
+        of_velocity = (-(at - centre) + reach).exp() * 2 * (-distance).exp().atanh() * error
         return gradient + _around_zero(of_gradient), velocity + _around_zero(of_velocity)
 
     # -- around the target -----------------------------------------------------------------------------------------
 
-    def _neighbourhood(self, at: Any, left: Any, right: Any) -> dict[str, Any]:
+    def _neighbourhood(self, at: Any, left: Any, right: Any) -> tuple[Any, Any]:
         """The part of both integrals within the neighbourhood.
 
         With t = s + τ: only odd powers of τ meet coth τ, and only even ones ln tanh(|τ|/2), for the density times e^τ.
@@ -162,22 +164,28 @@ class HilbertTerms:
         # Lagrange's remainder on both sides: its size times that of the kernel, |coth τ| + 1 and |ln tanh(τ/2)|.
         of_gradient = 2 * abs(wide[LENGTH]) * (coth[LENGTH] + self._near ** (LENGTH + 1) / (LENGTH + 1))
         of_velocity = 2 * abs(wide_tilted) * -logarithm[LENGTH]
-        return {"W": gradient + _around_zero(of_gradient), "V": velocity + _around_zero(of_velocity)}
+        return gradient + _around_zero(of_gradient), velocity + _around_zero(of_velocity)
 
     @cached_property
     def _moments(self) -> tuple[list[Any], list[Any]]:
         """∫ τ^k coth τ dτ (k > 0) and ∫ τ^k ln tanh(τ/2) dτ from 0 to the end of the neighbourhood."""
-        end = self._near
-        coth = [arb(0)]
-        logarithm = []
+        end, coth, logarithm = self._near, [arb(0)], []
         for k in range(LENGTH + 1):
             if k:
-                # τ coth τ = cosh τ / sinc(iτ) is analytic.
-                coth.append(_integral(lambda t, k=k: t ** (k - 1) * t.cosh() / (acb(0, 1) * t).sinc(), end))
-            # ln τ in closed form; ln(tanh(τ/2)/τ) = ln(sinc(iτ/2) / (2 cosh(τ/2))) is analytic.
-            smooth = _integral(lambda t, k=k: t**k * ((acb(0, 1) * t / 2).sinc() / (2 * (t / 2).cosh())).log(), end)
-            logarithm.append(smooth + end ** (k + 1) / (k + 1) * (end.log() - arb(1) / (k + 1)))
+                coth.append(_integral(_times_coth, k - 1, end))
+            of_log = end ** (k + 1) / (k + 1) * (end.log() - arb(1) / (k + 1))
+            logarithm.append(_integral(_log_tanh_less_log, k, end) + of_log)
         return coth, logarithm
+
+
+def _times_coth(t: Any) -> Any:
+    """τ coth τ = cosh τ / sinc iτ, which is analytic at 0."""
+    return t.cosh() / (acb(0, 1) * t).sinc()
+
+
+def _log_tanh_less_log(t: Any) -> Any:
+    """ln(tanh(τ/2) / τ) = ln(sinc(iτ/2) / (2 cosh(τ/2))), which is analytic at 0."""
+    return ((acb(0, 1) * t / 2).sinc() / (2 * (t / 2).cosh())).log()
 
 
 def _kernels(z: Any) -> tuple[Any, Any]:
@@ -200,7 +208,11 @@ def _around_zero(radius: Any) -> Any:
     return arb.union(-bound, bound)
 
 
-def _integral(function: Callable[[Any], Any], end: Any) -> Any:
-    """From 0, with a small error relative to integrals of high powers, for the error of quadrature is absolute."""
+def _integral(function: Callable[[Any], Any], power: int, end: Any) -> Any:
+    """∫ τ^power function(τ) dτ from 0; with more bits, for the error of quadrature is absolute and integrals small."""
+
+    def integrand(t: Any, analytic: bool) -> Any:
+        return t**power * function(t)
+
     with ctx.workprec(ctx.prec + 2 * NEAR_BITS * LENGTH):
-        return acb.integral(lambda t, _: function(t), 0, acb(end)).real
+        return acb.integral(integrand, 0, acb(end)).real

@@ -22,6 +22,7 @@ class HalfLine(Problem):
 
     coords = ("s",)
     nonlocal_terms = ("W", "V")
+    enclosed_terms = "usd_problems.enclosed_hilbert:HilbertTerms"
     exponent = 1.0
     """Regularity p at the origin; 1 is smooth. Varied by continuation, never by a user."""
 

@@ -60,7 +60,7 @@ class Formulas:
     jets: Jets
     density: Mapping[str, Any] | None = None
     terms: Mapping[str, Any] | None = None
-    """``{"of": "module:function", "low", "high"}``: what encloses the nonlocal terms, and where the density is cut off."""
+    """``{"of": "module:Class", "low", "high"}``: what encloses the nonlocal terms, and where the density ends."""
 
 
 class Enclosure:
@@ -86,7 +86,9 @@ class Enclosure:
         for field, jets in self._jets.items():
             value = series[field][0]
             for name, axes in jets.items():
-                found[name] = _entry(value.derivative(axes, degree) if isinstance(value, Taylor) else _constant(value, axes))
+                found[name] = _entry(
+                    value.derivative(axes, degree) if isinstance(value, Taylor) else _constant(value, axes)
+                )
         if self._terms is not None:
             if degree > 0:
                 raise ValueError("nonlocal terms are enclosed at points, not over boxes")
@@ -156,10 +158,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is known of the residual over a box: a bound for each equation, and how much each axis adds to the largest."""
+    """What is known of the residual over a box: bounds by equation, and how much each axis adds to them."""
 
     by_equation: dict[str, float]
     by_axis: list[float]
+    at_centre: float = 0.0
+    """The largest residual at the box's centre: no bound can be smaller."""
 
     @property
     def largest(self) -> float:
@@ -183,10 +187,10 @@ def over_box(enclosure: Enclosure, box: Box, degree: int) -> Bound:
             coefficient = near[name][k] if sum(power) < degree else remainder[k]
             part = abs(coefficient) * prod((h**p for h, p in zip(half, power, strict=True)), start=arb(1))
             total += part
-            if sum(power) == degree or (power and not part.is_finite()):
+            if sum(power) == degree:
                 by_axis = [known + p * upper(part) if p else known for known, p in zip(by_axis, power, strict=True)]
         bounds[name] = upper(total)
-    return Bound(bounds, by_axis)
+    return Bound(bounds, by_axis, max(upper(coefficients[0]) for coefficients in near.values()))
 
 
 def leaves(domain: Box, paths: Sequence[str]) -> list[Box]:

@@ -36,7 +36,9 @@ class Formula:
         for step in self._steps:
             if step["op"] not in OPERATIONS:
                 raise ValueError(f"operation {step['op']!r} is not one that can be enclosed")
-            if self._known.keys() >= set(references([step["args"], step["kwargs"]])):  # of constants only: once for all points
+            if self._known.keys() >= set(
+                references([step["args"], step["kwargs"]])
+            ):  # of constants only: once for all points
                 self._known[step["to"]] = self._carried_out(step, self._known)
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
@@ -90,14 +92,16 @@ def _resolved(arg: Any, values: Mapping[int, Any]) -> Any:
 
 def _each(function: Callable[..., Any], *arrays: Any) -> Array:
     """Entry by entry, with broadcasting, to an array of objects whatever its size."""
-    found = np.frompyfunc(function, len(arrays), 1)(*arrays)
-    return found if isinstance(found, np.ndarray) else _scalar(found)
+    return _plain(np.frompyfunc(function, len(arrays), 1)(*arrays))
 
 
-def _scalar(value: Any) -> Array:
-    found = np.empty((), dtype=object)
-    found[()] = value
-    return found
+def _plain(found: Any) -> Array:
+    """An array of what NumPy returned: of a single entry it returns the entry itself."""
+    if isinstance(found, np.ndarray):
+        return found
+    array = np.empty((), dtype=object)
+    array[()] = found
+    return array
 
 
 def _method(name: str) -> Callable[[Array], Array]:
@@ -177,13 +181,11 @@ def _abs(a: Array) -> Array:
 
 def _sum(a: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     axes = None if not dim and dim != 0 else tuple(np.atleast_1d(dim).tolist())
-    found = np.sum(a, axis=axes, keepdims=keepdim)
-    return found if isinstance(found, np.ndarray) else _scalar(found)
+    return _plain(np.sum(a, axis=axes, keepdims=keepdim))
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    found = np.matmul(a, b)
-    return found if isinstance(found, np.ndarray) else _scalar(found)
+    return _plain(np.matmul(a, b))
 
 
 def _added(a: Any, b: Any, *, alpha: Any = 1) -> Any:
@@ -198,10 +200,6 @@ def _one(alpha: Any) -> bool:
     return isinstance(alpha, int) and alpha == 1
 
 
-def _plain(found: Any) -> Any:
-    return found if isinstance(found, np.ndarray) else _scalar(found)
-
-
 def _addmm(bias: Array, a: Array, b: Array, *, beta: Any = 1, alpha: Any = 1) -> Array:
     return np.asarray(bias * beta + np.matmul(a, b) * alpha)
 
@@ -213,7 +211,7 @@ def _index(a: Array, indices: Sequence[Array | None]) -> Array:
 def _slice(a: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:
     chosen: list[Any] = [slice(None)] * a.ndim
     chosen[dim] = slice(start, end, step)
-    return a[tuple(chosen)]
+    return np.asarray(a[tuple(chosen)])
 
 
 def _select(a: Array, dim: int, index: int) -> Array:
@@ -295,7 +293,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "split_with_sizes": _split,
     "unbind": lambda a, dim=0: [_plain(part) for part in np.moveaxis(a, dim, 0)],
     "index": _index,
-    **{name: _same for name in ("detach", "alias", "clone", "lift_fresh", "lift_fresh_copy", "contiguous", "_to_copy")},
+    **dict.fromkeys(("detach", "alias", "clone", "lift_fresh", "lift_fresh_copy", "contiguous", "_to_copy"), _same),
     "zeros_like": _like(0),
     "ones_like": _like(1),
     "full_like": lambda a, value, **_: _filled(a.shape, value),

@@ -33,7 +33,9 @@ class Monomials:
     def of(cls, axes: int, degree: int) -> Monomials:
         powers = sorted((p for p in product(range(degree + 1), repeat=axes) if sum(p) <= degree), key=_graded)
         where = {p: k for k, p in enumerate(powers)}
-        pairs = ((i, j, tuple(map(sum, zip(p, q, strict=True)))) for i, p in enumerate(powers) for j, q in enumerate(powers))
+        pairs = (
+            (i, j, tuple(map(sum, zip(p, q, strict=True)))) for i, p in enumerate(powers) for j, q in enumerate(powers)
+        )
         return cls(axes, degree, tuple(powers), tuple((i, j, where[r]) for i, j, r in pairs if r in where))
 
 
@@ -66,7 +68,7 @@ class Taylor:
         return self.coefficients[0]
 
     def derivative(self, index: Sequence[int], degree: int) -> Taylor:
-        """The derivative by the axes in ``index``, cut off above ``degree``: exact up to this one's less their number."""
+        """The derivative by the axes in ``index`` up to ``degree``, at most this one's degree less their number."""
         monomials = Monomials.of(self.monomials.axes, degree)
         shift = [list(index).count(axis) for axis in range(monomials.axes)]
         where = {p: k for k, p in enumerate(self.monomials.powers)}
@@ -93,7 +95,7 @@ class Taylor:
         return Taylor([self.coefficients[0] - other, *self.coefficients[1:]], self.monomials)
 
     def __rsub__(self, other: Any) -> Taylor:
-        return -self + other
+        return Taylor([other - self.coefficients[0], *(-a for a in self.coefficients[1:])], self.monomials)
 
     def __mul__(self, other: Any) -> Taylor:
         if not isinstance(other, Taylor):
@@ -108,23 +110,27 @@ class Taylor:
 
     def __truediv__(self, other: Any) -> Taylor:
         if isinstance(other, Taylor):
-            return self * other**-1
+            return self * other._raised(-1)
         return Taylor([a / other for a in self.coefficients], self.monomials)
 
     def __rtruediv__(self, other: Any) -> Taylor:
-        return self**-1 * other
+        return Taylor([other * a for a in self._raised(-1).coefficients], self.monomials)
 
     def __pow__(self, power: Any) -> Taylor:
-        if isinstance(power, int) and power >= 0:
-            result = Taylor([arb(1), *([arb(0)] * (len(self.coefficients) - 1))], self.monomials)
-            for _ in range(power):
-                result = result * self
-            return result
-        u, rows, factor = self.value, [], arb(1)
+        if not isinstance(power, int) or power < 0:
+            return self._raised(power)
+        result: Taylor = Taylor([arb(1), *([arb(0)] * (len(self.coefficients) - 1))], self.monomials)
+        for _ in range(power):
+            result = result * self
+        return result
+
+    def _raised(self, power: Any) -> Taylor:
+        """To a power that is an int or a ball, where the value is not 0."""
+        outer, factor = [], arb(1)
         for k in range(self.monomials.degree + 1):
-            rows.append(factor * u ** (arb(power) - k) if not isinstance(power, int) else factor * u ** (power - k))
-            factor = factor * (arb(power) - k) / (k + 1)
-        return self._composed(rows)
+            outer.append(factor * self.value ** (power - k))
+            factor = factor * (power - k) / (k + 1)
+        return self._composed(outer)
 
     def _composed(self, outer: Sequence[Any]) -> Taylor:
         """f(self) from the Taylor coefficients of the scalar function f at ``self.value``, by Horner's rule."""
@@ -158,7 +164,7 @@ class Taylor:
         return self._composed(rows)
 
     def sqrt(self) -> Taylor:
-        return self ** arb(0.5)
+        return self._raised(arb(0.5))
 
     def sin(self) -> Taylor:
         s, c = self.value.sin(), self.value.cos()
@@ -177,5 +183,5 @@ class Taylor:
 
     def asinh(self) -> Taylor:
         (near,) = Taylor.coordinates([self.value], self.monomials.degree)
-        slope = (near * near + 1) ** arb(-0.5)
+        slope = (near * near + 1)._raised(arb(-0.5))
         return self._composed([self.value.asinh(), *(c / (k + 1) for k, c in enumerate(slope.coefficients[:-1]))])

@@ -49,11 +49,11 @@ def record(
     }
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carries every operation out, and notes it."""
 
     def __init__(self, inputs: dict[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inputs = inputs
         self.constants: dict[str, Any] = {}
         self.steps: list[dict[str, Any]] = []

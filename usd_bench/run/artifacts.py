@@ -37,12 +37,17 @@ LEFT = (BEST, LAST, PROFILE, "run.png", "spectrum.json", "spectrum.safetensors",
 """What a run leaves; removed when it is repeated, so that no file belongs to another attempt than its row."""
 
 
-def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple[Problem, Profile]:
-    """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
-    path = out / "artifacts" / row["run_id"] / PROFILE
+def profile_path(out: Path, row: Mapping[str, Any]) -> Path:
+    """Where the profile of a stored run lies. Raises ``CheckpointError`` when there is none."""
+    path = out / "artifacts" / str(row["run_id"]) / PROFILE
     if not path.is_file():
         raise CheckpointError(f"run {row['run_id'][:8]} stored no profile: it ended {row['status']}: {row['reason']}")
-    return restored(registry, path)[1:]
+    return path
+
+
+def load_profile(registry: Registry, out: Path, row: Mapping[str, Any]) -> tuple[Problem, Profile]:
+    """The problem of a stored run and its profile. Raises ``CheckpointError`` when the file is not there or damaged."""
+    return restored(registry, profile_path(out, row))[1:]
 
 
 def restored(registry: Registry, path: Path) -> tuple[dict[str, Any], Problem, Profile]:

@@ -1,0 +1,165 @@
+"""The checker: whether a certificate holds, from its own data and the profile's file. It needs no torch and no plugin
+but the module that encloses nonlocal terms, if there are any.
+
+``python -m usd_bench.certificate.check CERTIFICATE [PROFILE]``, or ``usd-bench certify --verify CERTIFICATE``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from usd_bench.certificate.enclosure import (
+    Box,
+    Enclosure,
+    Formulas,
+    exact_point,
+    leaves,
+    over_box,
+    precision,
+    upper,
+)
+from usd_bench.certificate.evaluate import Array, Formula, Undecided
+from usd_bench.errors import CertificateError, CertificateRefused
+
+FORMAT = 1
+DOUBLE = 53
+"""Bits of double precision."""
+
+Progress = Callable[[str, int, int], None]
+"""``progress("points", done, total)``."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """SHA-256 of everything a certificate says but its digest."""
+    said = {name: value for name, value in certificate.items() if name != "digest"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A certificate that is what was written. Raises ``CertificateError``."""
+    try:
+        certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if certificate["kind"] != "certificate":
+            raise KeyError
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CertificateError(f"{path} is not a certificate; `usd-bench certify RUN` makes one") from None
+    if certificate.get("format") != FORMAT:
+        raise CertificateError(f"{path} has format {certificate.get('format')}; this version reads format {FORMAT}")
+    if certificate.get("digest") != digest(certificate):
+        raise CertificateRefused(f"{path} is not what was written: its digest does not fit what it says")
+    return certificate
+
+
+def tensors_of(certificate: Mapping[str, Any], path: Path) -> dict[str, Array]:
+    """The tensors of the certified profile, from the file whose digest the certificate holds."""
+    if certificate["profile"] is None:
+        return {}
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != certificate["profile"]["sha256"]:
+        raise CertificateRefused(f"{path} is not the certified profile: another SHA-256")
+    try:
+        return {name: np.asarray(values) for name, values in load_file(path).items()}
+    except SafetensorError as error:
+        raise CertificateError(f"{path} cannot be read: {error}") from None
+
+
+def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progress: Progress = silent) -> None:
+    """Compute every enclosure of a certificate again. Raises ``CertificateError`` for the first bound that fails."""
+    try:
+        formulas = Formulas(**certificate["formulas"])
+        points, bits = certificate["points"], certificate["bits"]
+        at = [exact_point(p) for p in points["at"]]
+        for name, used in (("bound", bits), ("bound_at_double_rounding", DOUBLE)):
+            with precision(used):
+                found = at_points(Enclosure(formulas, tensors), at, partial(progress, f"points, {used} bits"))
+            _hold(f"points.{name}", points[name], found)
+        with precision(bits):
+            enclosure = Enclosure(formulas, tensors)
+            for condition in certificate["conditions"]:
+                error = of_condition(enclosure, condition)
+                _hold(f"condition {condition['name']!r}", {"": condition["bound"]}, {"": error})
+            if certificate["boxes"] is not None:
+                _verify_boxes(certificate["boxes"], enclosure, progress)
+    except (ValueError, KeyError, TypeError, AttributeError, ImportError, IndexError) as error:
+        raise CertificateRefused(f"the certificate cannot be evaluated: {type(error).__name__}: {error}") from None
+    except (ArithmeticError, Undecided) as error:
+        raise CertificateRefused(f"the certificate cannot be confirmed: {error}") from None
+
+
+def at_points(
+    enclosure: Enclosure, at: Sequence[Sequence[Any]], progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, float]:
+    """For each equation the largest |scaled residual| at the points."""
+    largest: dict[str, float] = {}
+    for done, point in enumerate(at):
+        for name, value in enclosure.at_point(point).items():
+            largest[name] = max(largest.get(name, 0.0), upper(value))
+        progress(done + 1, len(at))
+    return largest
+
+
+def of_condition(enclosure: Enclosure, condition: Mapping[str, Any]) -> float:
+    """The largest error of a side condition at its points."""
+    formula = Formula(condition["formula"], {})
+    return max(upper(enclosure.errors(formula, exact_point(at))) for at in condition["at"])
+
+
+def _verify_boxes(boxes: Mapping[str, Any], enclosure: Enclosure, progress: Progress) -> None:
+    covering = leaves(Box.of(boxes["domain"]), boxes["leaves"])
+    for done, box in enumerate(covering):
+        _hold(f"box {box.path!r}", boxes["bound"], over_box(enclosure, box, boxes["degree"]).by_equation)
+        progress("boxes", done + 1, len(covering))
+
+
+def _hold(what: str, claimed: Mapping[str, str] | Mapping[str, Any], found: Mapping[str, float]) -> None:
+    if claimed.keys() != found.keys() and "" not in found:
+        raise CertificateRefused(f"{what}: bounds of {', '.join(claimed)}, but the equations are {', '.join(found)}")
+    for name, value in found.items():
+        bound = max(float.fromhex(b) for b in claimed.values()) if name == "" else float.fromhex(claimed[name])
+        if not value <= bound:
+            raise CertificateRefused(f"{what} {name}: {value:.6g} is above the bound {bound:.6g}")
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Verify a certificate from the command line: 0 it holds, 1 it does not, 2 it is none."""
+    given = [Path(a) for a in arguments or sys.argv[1:]]
+    if len(given) not in (1, 2):
+        print("usage: python -m usd_bench.certificate.check CERTIFICATE [PROFILE]", file=sys.stderr)
+        return 2
+    try:
+        certificate = read(given[0])
+        verify(certificate, tensors_of(certificate, given[1] if len(given) == 2 else beside(certificate, given[0])))
+    except CertificateError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    print("holds")
+    return 0
+
+
+def beside(certificate: Mapping[str, Any], path: Path) -> Path:
+    """The profile's file where it lies when nobody says: in the certificate's folder."""
+    return path.parent / str((certificate["profile"] or {"file": ""})["file"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
