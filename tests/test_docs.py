@@ -217,6 +217,24 @@ def test_the_program_of_the_operations_page_runs() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
 
 
+def test_the_commands_of_the_certificates_page_do_what_it_says(cli, rows, tmp_path: Path) -> None:
+    (row,) = rows("-p", "burgers", "-s", "gauss_newton", "--max-iter", "60")
+    page = (ROOT / "docs" / "certify.md").read_text(encoding="utf-8").replace("/RUN/", f"/{row['run_id']}/")
+    done = []
+    for line in re.findall(r"^    (?:usd-bench|python -m) (certify .*|usd_bench.certificate.check .*)", page, re.M):
+        words = shlex.split(line.replace("RUN", row["run_id"]))
+        if "--box" in words:  # of a run in two dimensions
+            continue
+        if words[0] == "certify":
+            few = [] if "--points" in words or "--verify" in words else ["--points", "20"]
+            result = cli(*words, *few, "-q")
+        else:
+            result = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        done.append("holds" in result.stdout)
+    assert done == [False, True, False, False, True, True]
+
+
 def test_the_store_reads_as_the_readme_says(cli, tmp_path: Path) -> None:
     program = re.search(r"\n    import pandas\n(    .*\n)+", (ROOT / "README.md").read_text(encoding="utf-8"))[0]
     cli("run", "-p", "burgers", "-s", "adam", "--max-iter", "2", "--threads", "1")

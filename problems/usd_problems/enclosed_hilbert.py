@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 from flint import acb, arb, ctx
+
+from usd_bench.certificate.enclosure import Density, Terms
 
 NODES = 20
 RHO = 4
@@ -31,12 +33,8 @@ HALVINGS = 14
 """Of a panel, at most, before a density counts as one that cannot be enclosed."""
 
 
-class Density(Protocol):
-    """What is transformed: values over real and complex balls, and Taylor coefficients."""
-
-    def __call__(self, at: Any) -> Any: ...
-
-    def series(self, at: Any, length: int) -> list[Any]: ...
+EXACT = 2300
+"""Bits with which floating-point numbers are added exactly."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,17 @@ class Panel:
         return (self.high - self.low) / 2
 
 
-class HilbertTerms:
+class HilbertTerms(Terms):
     """W = HΩ and V = U/y at points, for one density."""
 
     def __init__(self, density: Density, low: Any, high: Any) -> None:
-        self._density = density
-        self._low, self._high = low, high
+        super().__init__(density, low, high)
         self._near = arb(2) ** -NEAR_BITS
         self._rule = [arb.legendre_p_root(NODES, k, weight=True) for k in range(NODES)]
 
     def __call__(self, at: Any) -> dict[str, Any]:
-        """Enclosures at ``at``. Raises ``ArithmeticError`` for a density that balls cannot follow."""
-        left, right = at - self._near, at + self._near
+        with ctx.workprec(EXACT):  # so that they are numbers, and what lies between can be told from what does not
+            left, right = at - self._near, at + self._near
         if not (self._low < left and right < self._high):
             raise ArithmeticError(f"{at} is too close to the end of the density")
         w, v = self._neighbourhood(at, left, right)

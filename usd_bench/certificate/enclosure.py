@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,10 @@ class Enclosure:
             module, _, name = formulas.terms["of"].partition(":")
             ends = (arb(float.fromhex(formulas.terms[end])) for end in ("low", "high"))
             density = Density(self._fields, Formula(formulas.density, tensors))
-            self._terms = getattr(importlib.import_module(module), name)(density, *ends)
+            kind = getattr(importlib.import_module(module), name)
+            if not (isinstance(kind, type) and issubclass(kind, Terms)):
+                raise ValueError(f"{formulas.terms['of']} does not enclose nonlocal terms")
+            self._terms = kind(density, *ends)
 
     def inputs(self, at: Sequence[Any], degree: int) -> dict[str, Array]:
         """Coordinates and jets at a point or over a box, as Taylor polynomials of that degree, by name."""
@@ -106,6 +110,18 @@ class Enclosure:
     def errors(self, condition: Formula, at: Sequence[Any]) -> Any:
         """The error of a side condition at a point."""
         return _coefficients(condition(**self.inputs(at, 0)))["error"][0]
+
+
+class Terms(ABC):
+    """What encloses nonlocal terms: named by ``Problem.enclosed_terms``, in a module that needs no torch."""
+
+    def __init__(self, density: Density, low: Any, high: Any) -> None:
+        """``low``, ``high``: balls without a radius, outside which the density counts as zero."""
+        self._density, self._low, self._high = density, low, high
+
+    @abstractmethod
+    def __call__(self, at: Any) -> dict[str, Any]:
+        """The terms by name at a point, a ball without a radius. Raises ``ArithmeticError`` where balls do not tell."""
 
 
 class Density:

@@ -105,7 +105,19 @@ def _plain(found: Any) -> Array:
 
 
 def _method(name: str) -> Callable[[Array], Array]:
-    return lambda a: _each(lambda v: getattr(v, name)(), a)
+    def value(v: Any) -> Any:
+        return _ANALYTIC[name](v) if isinstance(v, acb) and name in _ANALYTIC else getattr(v, name)()
+
+    return lambda a: _each(value, a)
+
+
+_ANALYTIC: dict[str, Callable[[Any], Any]] = {
+    "log": lambda v: v.log(analytic=True),
+    "log1p": lambda v: (1 + v).log(analytic=True),
+    "sqrt": lambda v: v.sqrt(analytic=True),
+    "asinh": lambda v: (v + (v * v + 1).sqrt(analytic=True)).log(analytic=True),
+}
+"""Of complex balls, what is not finite on a branch cut: error bounds of quadrature need functions that are analytic."""
 
 
 def _sigmoid(a: Array) -> Array:
@@ -122,12 +134,14 @@ def _softplus(a: Array, beta: Any = 1, threshold: Any = 20) -> Array:
 def _power(a: Array, power: Any) -> Array:
     whole = isinstance(power, int) or (isinstance(power, arb) and power.is_integer())
     exponent = int(float(power)) if whole else power
-    return _each(lambda v: v**exponent, a)
+    return _each(lambda v: v.pow(acb(exponent), analytic=not whole) if isinstance(v, acb) else v**exponent, a)
 
 
 def _holds(a: Any, relation: str, b: Any) -> bool:
     """Whether a relation holds between the values of two balls. Raises ``Undecided`` where it depends."""
     a, b = (getattr(v, "value", v) for v in (a, b))
+    if isinstance(a, acb) or isinstance(b, acb):
+        raise Undecided("complex numbers have no order")
     if not isinstance(a, arb) and not isinstance(b, arb):
         return bool(_PLAIN[relation](a, b))
     difference = arb(a) - arb(b)
@@ -249,12 +263,11 @@ def _same(a: Array, *_: Any, dtype: str | None = None, **__: Any) -> Array:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": _added,
     "sub": _subtracted,
-    "rsub": lambda a, b, *, alpha=1: _subtracted(b, a, alpha=alpha),
+    "rsub": lambda a, b, alpha=1: _subtracted(b, a, alpha=alpha),
     "mul": lambda a, b: _plain(np.multiply(a, b)),
     "div": lambda a, b: _plain(np.divide(a, b)),
     "neg": lambda a: _plain(np.negative(a)),
     "reciprocal": lambda a: _each(lambda v: 1 / v, a),
-    "square": lambda a: _plain(np.multiply(a, a)),
     "pow": _power,
     **{name: _method(name) for name in ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sqrt", "asinh")},
     "sigmoid": _sigmoid,
@@ -280,7 +293,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "transpose": lambda a, i, j: np.swapaxes(a, i, j),
     "permute": lambda a, dims: np.transpose(a, dims),
     "view": lambda a, shape: a.reshape(shape),
-    "reshape": lambda a, shape: a.reshape(shape),
     "_unsafe_view": lambda a, shape: a.reshape(shape),
     "expand": _expand,
     "select": _select,
@@ -293,7 +305,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "split_with_sizes": _split,
     "unbind": lambda a, dim=0: [_plain(part) for part in np.moveaxis(a, dim, 0)],
     "index": _index,
-    **dict.fromkeys(("detach", "alias", "clone", "lift_fresh", "lift_fresh_copy", "contiguous", "_to_copy"), _same),
+    **dict.fromkeys(("detach", "clone", "lift_fresh", "_to_copy"), _same),
     "zeros_like": _like(0),
     "ones_like": _like(1),
     "full_like": lambda a, value, **_: _filled(a.shape, value),
