@@ -4,6 +4,7 @@ UsdBenchError            exit code 2, one line, never a traceback
 ├── SelectorError        an unknown or malformed problem, solver or parameter
 ├── ConfigError          a suite or a file of settings that cannot be read, with its line
 ├── PluginError          a plugin that cannot be loaded, or two that claim one name
+├── ClusterError         a cluster that does not answer, is lost, or cannot run these jobs
 ├── StoreError           a results folder that cannot be read or written
 ├── CheckpointError      a checkpoint that is damaged or belongs to something else
 ├── MeasurementError     a profile that cannot be measured: wrong fields, false derivatives
@@ -37,6 +38,10 @@ class PluginError(UsdBenchError):
 
 class StoreError(UsdBenchError):
     """A results folder or file that cannot be read or written."""
+
+
+class ClusterError(UsdBenchError):
+    """A cluster that does not answer, is lost, or cannot run these jobs."""
 
 
 class CheckpointError(UsdBenchError):

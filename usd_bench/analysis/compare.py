@@ -104,8 +104,9 @@ def _compared(key: Key, pairs: list[tuple[Row, Row]], across_methods: bool) -> C
     both = [(a, b) for a, b in pairs if a["status"] == b["status"] == "converged"]
     nothing = Estimate(math.nan, math.nan, math.nan)
     time = nothing
-    if both:
-        time = paired([a["time_solve_s"] for a, _ in both], [b["time_solve_s"] for _, b in both]).ratio
+    timed = [(a, b) for a, b in both if not (a.get("contended") or b.get("contended"))]  # others say what the load was
+    if timed:
+        time = paired([a["time_solve_s"] for a, _ in timed], [b["time_solve_s"] for _, b in timed]).ratio
     residual = paired([_residual(a) for a, _ in pairs], [_residual(b) for _, b in pairs]).ratio
     changes = sorted(
         b["lam_digits"] - a["lam_digits"] for a, b in pairs if None not in (a["lam_digits"], b["lam_digits"])

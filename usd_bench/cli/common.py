@@ -115,10 +115,12 @@ def print_runs(rows: Sequence[dict[str, Any]]) -> None:
             "res_max": lambda r: number(r["res_max"], ".1e"),
             "err_max": lambda r: number(r["err_max"], ".1e"),
             "iter": lambda r: number(r["iterations"], "d"),
-            "solve s": lambda r: number(r["time_solve_s"], ".1f"),
+            "solve s": lambda r: number(r["time_solve_s"], ".1f") + "*" * bool(r["contended"]),
         },
         spare=("err_max", "iter", "run", "digits", "solve s"),
     )
+    if any(row["contended"] for row in rows):
+        click.echo("* on cores that it shared with other runs")
 
 
 def selector(name: str, values: dict[str, Any]) -> str:

@@ -4,31 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from usd_bench.cli.common import print_json, print_runs, warn
+from usd_bench.errors import ClusterError
 
 if TYPE_CHECKING:
     from usd_bench.registry import Registry
     from usd_bench.run.plan import Job
 
-F = Callable[..., Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where jobs run: the options of ``machine_options``, the device aside."""
+
+    jobs: int = 1
+    threads: int | None = None
+    executor: str | None = None
+    scheduler: str | None = None
+    retries: int = 2
+
+    @property
+    def cluster(self) -> bool:
+        """Whether a cluster runs them. Raises ``BadParameter`` for a scheduler without one."""
+        if self.scheduler is not None and self.executor == "local":
+            raise click.BadParameter("--scheduler goes with --executor dask")
+        return self.executor == "dask" or self.scheduler is not None
 
 
 def machine_options(command: F) -> F:
-    """What of a run says how the machine is used, and not what is computed."""
+    """What of a run says how machines are used, and not what is computed: ``machines``, and the device."""
+
+    @wraps(command)
+    def with_machines(
+        jobs: int, threads: int | None, executor: str | None, scheduler: str | None, retries: int, **others: Any
+    ) -> Any:
+        return command(machines=Machines(jobs, threads, executor, scheduler, retries), **others)
+
+    decorated: Any = with_machines
     for option in (
         click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."),
         click.option(
             "--threads", type=click.IntRange(min=1, max=4096), help="Threads per run.  [default: cores ÷ jobs]"
         ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+        click.option(
+            "--executor",
+            type=click.Choice(["local", "dask"]),
+            help="What runs them: this machine, or a cluster's workers.  [default: local, or dask with --scheduler]",
+        ),
+        click.option(
+            "--scheduler", metavar="ADDRESS", help="A dask scheduler: tcp://host:8786.  [default: --jobs workers here]"
+        ),
+        click.option(
+            "--retries",
+            type=click.IntRange(min=0),
+            default=2,
+            show_default=True,
+            help="How often a run whose worker is lost begins again.",
+        ),
     )[::-1]:
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return cast(F, decorated)
 
 
 @dataclass(frozen=True)
@@ -43,8 +86,7 @@ def carry_out(
     planned: Sequence[Job],
     out: Path,
     *,
-    jobs: int,
-    threads: int | None,
+    machines: Machines,
     quiet: bool,
     plugin_dirs: Sequence[Path],
     grace: float = 10.0,
@@ -61,6 +103,8 @@ def carry_out(
     from usd_bench.run.executor import Following, execute
     from usd_bench.store.reader import UNFINISHED, read, statuses
 
+    on_cluster = _cluster_executor(machines, planned, quiet) if machines.cluster else None
+
     check_writable(out)
     stored, warnings = statuses(out)
     warn(warnings)
@@ -76,11 +120,14 @@ def carry_out(
     anew = frozenset(job.run_id for job in todo if force or stored.get(job.run_id, "killed") not in UNFINISHED)
     if todo:
         with display(len(todo), quiet) as show:
-            interrupted = execute(
+            run = on_cluster or partial(
+                execute,
+                parallel=machines.jobs,
+                threads=machines.threads or max(1, cores() // min(machines.jobs, len(todo))),
+            )
+            interrupted = run(
                 todo,
                 out,
-                parallel=jobs,
-                threads=threads or max(1, cores() // min(jobs, len(todo))),
                 grace=grace,
                 plugin_dirs=plugin_dirs,
                 resume=resume,
@@ -89,6 +136,34 @@ def carry_out(
             )
     by_id = {row["run_id"]: row for row in read(out, "runs")[0]}
     return Done([by_id[job.run_id] for job in planned if job.run_id in by_id], interrupted)
+
+
+def _cluster_executor(machines: Machines, planned: Sequence[Job], quiet: bool) -> Callable[..., bool]:
+    """The executor of these machines. Raises ``ClusterError`` without dask, or without the GPUs that jobs need."""
+    try:
+        from usd_bench.run.cluster import execute_on_cluster
+    except ImportError as error:
+        raise ClusterError(f"--executor dask needs dask: pip install 'usd-bench[dask]' ({error})") from None
+    workers = machines.jobs
+    if machines.scheduler is None and any(job.device.startswith("cuda") for job in planned):
+        import torch
+
+        workers = min(workers, torch.cuda.device_count())
+    if any(job.device not in ("cpu", "cuda") for job in planned):
+        raise ClusterError("on a cluster every worker has its own GPU: use --device cuda, without a number")
+
+    def started(dashboard: str) -> None:
+        if not quiet:
+            click.echo(f"dashboard  {dashboard}", err=True)
+
+    return partial(
+        execute_on_cluster,
+        scheduler=machines.scheduler,
+        workers=workers,
+        threads=machines.threads,
+        retries=machines.retries,
+        on_start=started,
+    )
 
 
 def told(done: Done, *, quiet: bool, as_json: bool) -> int:
@@ -114,8 +189,8 @@ def _wanted(status: str | None, retry: str | None) -> bool:
     return status is None or status in UNFINISHED or (retry == "failed" and status in FAILED)
 
 
-def check_device(device: str) -> None:
-    """Raise ``BadParameter`` for a device that this machine does not have."""
+def check_device(device: str, here: bool = True) -> None:
+    """Raise ``BadParameter`` for what is no device, or one that this machine does not have if runs are ``here``."""
     import torch
 
     try:
@@ -124,5 +199,5 @@ def check_device(device: str) -> None:
         kind = ""
     if kind not in ("cpu", "cuda"):
         raise click.BadParameter(f"--device {device!r}: expected cpu, cuda or cuda:N")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+    if here and kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise click.BadParameter(f"--device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices")

@@ -48,7 +48,7 @@ def command(
 
     Exit codes: 0 within the tolerance; 1 a difference beyond it; 2 no such run.
     """
-    from usd_bench.cli.execution import carry_out
+    from usd_bench.cli.execution import Machines, carry_out
     from usd_bench.reproducibility import environment
     from usd_bench.run.plan import Limits, plan
     from usd_bench.store.reader import find_run, read, read_trace
@@ -69,7 +69,9 @@ def command(
         registry, selector(row["problem"], parameters), selector(row["solver"], settings), [row["seed"]], limits
     )
     with tempfile.TemporaryDirectory() as scratch:
-        done = carry_out([job], Path(scratch), jobs=1, threads=row["threads"], quiet=as_json, plugin_dirs=plugin_dirs)
+        done = carry_out(
+            [job], Path(scratch), machines=Machines(threads=row["threads"]), quiet=as_json, plugin_dirs=plugin_dirs
+        )
         if done.interrupted:
             return 130
         (again,) = done.rows

@@ -14,10 +14,21 @@ from usd_bench.cli.common import (
     out_option,
     plugins_option,
 )
-from usd_bench.cli.execution import carry_out, check_device, check_trackers, machine_options, told
+from usd_bench.cli.execution import Machines, carry_out, check_device, check_trackers, machine_options, told
+from usd_bench.cli.slurm import script
 
 if TYPE_CHECKING:
     from usd_bench.run.plan import Job
+
+
+def _part(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """``3/8``: the third of eight parts."""
+    if value is None:
+        return None
+    first, slash, count = value.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise click.BadParameter(f"{value!r}: expected K/N with 1 ≤ K ≤ N, as 3/8")
+    return int(first), int(count)
 
 
 @click.command("run")
@@ -69,6 +80,8 @@ if TYPE_CHECKING:
     "less than a tenth of the time]",
 )
 @click.option("--track", multiple=True, help="Trackers: tensorboard, mlflow, wandb, or a plugin's; csv always.")
+@click.option("--part", metavar="K/N", callback=_part, help="Of the runs, every N-th from the K-th on.")
+@click.option("--print-slurm", is_flag=True, help="Print a job array for sbatch, and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
 @json_option
 @out_option
@@ -85,14 +98,15 @@ def command(
     until: str | None,
     eval_every: int | None,
     grace: float,
-    jobs: int,
-    threads: int | None,
+    machines: Machines,
     device: str,
     force: bool,
     retry: str | None,
     resume: Path | None,
     checkpoint_every: str | None,
     track: tuple[str, ...],
+    part: tuple[int, int] | None,
+    print_slurm: bool,
     quiet: bool,
     as_json: bool,
     out: Path,
@@ -109,6 +123,8 @@ def command(
     usd-bench run -p ipm -s gauss_newton --device cuda --max-time 600
     usd-bench run --config configs/suite/smoke.yaml --jobs 2 --threads 1
     usd-bench run -p toy_ipm -s gauss_newton --track tensorboard --checkpoint-every 30s
+    usd-bench run --config sweep.yaml --scheduler tcp://host:8786
+    usd-bench run --config sweep.yaml --threads 4 --print-slurm > sweep.sh
 
     A run that was interrupted or killed goes on from its last checkpoint when the same command is given again, and ends
     with the same numbers as one that was not; --force begins anew.
@@ -124,7 +140,7 @@ def command(
     from usd_bench.run.plan import plan
     from usd_bench.run.suite import Budgets, read_suite
 
-    check_device(device)
+    check_device(device, machines.scheduler is None)
     for name, seconds in {"--max-time": max_time, "--grace": grace}.items():
         if seconds is not None and not math.isfinite(seconds):
             raise click.BadParameter(f"{name} {seconds}: expected a number of seconds")
@@ -154,11 +170,15 @@ def command(
         Every.parse(checkpoint_every)
     trackers = tuple(name.strip() for names in track for name in names.split(","))
     check_trackers(registry, trackers)
+    if print_slurm:
+        click.echo(script(click.get_current_context(), planned, machines.jobs, machines.threads))
+        return 0
+    if part is not None:
+        planned = planned[part[0] - 1 :: part[1]]
     done = carry_out(
         planned,
         out,
-        jobs=jobs,
-        threads=threads,
+        machines=machines,
         quiet=quiet,
         plugin_dirs=plugin_dirs,
         grace=grace,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from usd_bench.cli.common import json_option, load_registry, plugins_option, type_of_folder
-from usd_bench.cli.execution import carry_out, check_device, check_trackers, told
+from usd_bench.cli.execution import Machines, carry_out, check_device, check_trackers, told
 from usd_bench.cli.main import called
 
 
@@ -69,8 +69,7 @@ def command(
     done = carry_out(
         [pairing.job(registry)],
         pairing.out or Path("results"),
-        jobs=1,
-        threads=pairing.threads,
+        machines=Machines(threads=pairing.threads),
         quiet=quiet,
         plugin_dirs=plugin_dirs,
         force=force,

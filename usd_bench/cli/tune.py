@@ -19,7 +19,7 @@ from usd_bench.cli.common import (
     print_rows,
     type_of_folder,
 )
-from usd_bench.cli.execution import carry_out, check_device, machine_options
+from usd_bench.cli.execution import Machines, carry_out, check_device, machine_options
 
 if TYPE_CHECKING:
     from usd_bench.analysis.tuning import Trial
@@ -59,8 +59,7 @@ def command(
     folder: Path,
     out: Path,
     quiet: bool,
-    jobs: int,
-    threads: int | None,
+    machines: Machines,
     device: str,
     as_json: bool,
     plugin_dirs: tuple[Path, ...],
@@ -83,7 +82,7 @@ def command(
     from usd_bench.run.plan import Limits, plan
     from usd_bench.selectors import parse
 
-    check_device(device)
+    check_device(device, machines.scheduler is None)
     selections = parse(solver)
     if len({selection.name for selection in selections}) > 1:
         raise SelectorError(f"{solver!r} names several solvers; tune one at a time")
@@ -98,7 +97,7 @@ def command(
         text = f"{selection.name}[{shown}]" if shown else selection.name
         planned[text] = plan(registry, problem, text, range(SEEDS_FROM, SEEDS_FROM + seeds), limits, device)
     every = list({job.run_id: job for jobs_of in planned.values() for job in jobs_of}.values())
-    done = carry_out(every, out, jobs=jobs, threads=threads, quiet=quiet, plugin_dirs=plugin_dirs)
+    done = carry_out(every, out, machines=machines, quiet=quiet, plugin_dirs=plugin_dirs)
     if done.interrupted:
         return 130
     by_id = {row["run_id"]: row for row in done.rows}

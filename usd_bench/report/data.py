@@ -30,7 +30,7 @@ DIGITS = 4
 
 COPIED = (
     *("seed", "status", "reason", "lam", "lam_ref", "lam_digits", "res_max", "cond_max", "err_max", "iterations"),
-    *("time_solve_s", "device", "threads", "commit", "env_id"),
+    *("time_solve_s", "contended", "device", "threads", "commit", "env_id"),
 )
 """Columns that the page has as they are."""
 

@@ -56,6 +56,10 @@ class Following:
     anew: frozenset[str] = frozenset()
 
 
+NOTHING_ELSE = Following()
+"""What goes along with runs of which nobody asked for anything."""
+
+
 @dataclass
 class _Worker:
     """A running job as the parent sees it."""
@@ -91,53 +95,64 @@ def execute(
     grace: float = 10.0,
     plugin_dirs: Sequence[Path] = (),
     resume: Path | None = None,
-    following: Following = Following(),
+    following: Following = NOTHING_ELSE,
     on_event: Callable[[Event], None],
+    stopping: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Run the jobs, ``parallel`` at a time. Returns whether the user interrupted; then the rest was not started.
 
-    Raises ``StoreError`` when results cannot be written.
+    ``stopping``: whether the user has interrupted elsewhere. Raises ``StoreError`` when results cannot be written.
     """
     waiting, running = deque(jobs), dict[str, _Worker]()
     events: Events = queue.Queue()
-    interrupts = 0
+    told = 0
+    with counted_interrupts() as interrupts:
+        try:
+            while waiting or running:
+                asked = interrupts() or int(stopping())
+                if asked > told:
+                    waiting.clear()
+                    for worker in running.values():
+                        _say_stop(worker) if asked == 1 else _kill(worker, "killed", "interrupted by the user")
+                    told = asked
+                while waiting and len(running) < parallel:
+                    worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, following, events)
+                    running[worker.job.run_id] = worker
+                for heard, run_id, line in _drain(events):
+                    worker = running[run_id]
+                    if line is not None:
+                        _hear(worker, heard, line, on_event)
+                    else:
+                        del running[run_id]
+                        _bury(worker, out, on_event)
+                # Judged only after everything that was said has been heard.
+                now = time.monotonic()
+                for worker in running.values():
+                    if now > worker.deadline(grace) and worker.ended_by_us is None:
+                        _kill(worker, "timeout", _timeout_reason(worker, now))
+        finally:
+            for worker in running.values():
+                _end(worker.process)
+                _hang_up(worker)
+    return told > 0
+
+
+@contextlib.contextmanager
+def counted_interrupts() -> Iterator[Callable[[], int]]:
+    """How often the user has interrupted since; always 0 in a thread that is not told."""
+    count = 0
 
     def interrupted(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += 1
+        nonlocal count
+        count += 1
 
     handled = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
     previous = {s: signal.signal(s, interrupted) for s in handled}
-    told = 0
     try:
-        while waiting or running:
-            if interrupts > told:
-                waiting.clear()
-                for worker in running.values():
-                    _say_stop(worker) if interrupts == 1 else _kill(worker, "killed", "interrupted by the user")
-                told = interrupts
-            while waiting and len(running) < parallel:
-                worker = _start(waiting.popleft(), out, threads, plugin_dirs, resume, following, events)
-                running[worker.job.run_id] = worker
-            for heard, run_id, line in _drain(events):
-                worker = running[run_id]
-                if line is not None:
-                    _hear(worker, heard, line, on_event)
-                else:
-                    del running[run_id]
-                    _bury(worker, out, on_event)
-            # Judged only after everything that was said has been heard.
-            now = time.monotonic()
-            for worker in running.values():
-                if now > worker.deadline(grace) and worker.ended_by_us is None:
-                    _kill(worker, "timeout", _timeout_reason(worker, now))
+        yield lambda: count
     finally:
-        for worker in running.values():
-            _end(worker.process)
-            _hang_up(worker)
         for s, handler in previous.items():
             signal.signal(s, handler)
-    return interrupts > 0
 
 
 def _start(

@@ -24,6 +24,7 @@ class Setting:
     dtype: str | None = None
     peak_rss_mib: float | None = None
     peak_gpu_mib: float | None = None
+    contended: bool | None = None
 
     @classmethod
     def begin(cls, job: Job, threads: int) -> Setting:
@@ -57,6 +58,7 @@ def run_row(job: Job, outcome: Outcome, setting: Setting) -> dict[str, Any]:
         device=setting.device_name,
         dtype=setting.dtype,
         threads=setting.threads,
+        contended=setting.contended,
         commit=commit(),
         code=json.dumps(job.code, sort_keys=True),
         resume=job.resume,

@@ -27,6 +27,7 @@ from usd_bench.registry import Registry
 from usd_bench.reproducibility import code_identity, derive_seed, environment, set_global_seed
 from usd_bench.run.artifacts import Artifacts
 from usd_bench.run.checkpoint import Every, Interrupted, forget, interrupted
+from usd_bench.run.contention import Cores
 from usd_bench.run.loop import Observer, Outcome, drive
 from usd_bench.run.plan import Job, build_problem, build_solver, load_metrics
 from usd_bench.run.record import Setting, run_row
@@ -80,7 +81,8 @@ def _work(request: Mapping[str, Any], stop: threading.Event, tell: Tell) -> None
     torch.set_num_threads(threads)
     setting, outcome = Setting.begin(job, threads), Outcome()
     try:
-        _solve(job, request, out, stop, tell, setting, outcome)
+        with Cores(threads) as cores:
+            _solve(job, request, out, stop, tell, setting, outcome, cores)
     except UsdBenchError as error:
         if isinstance(error, StoreError):
             raise
@@ -106,6 +108,7 @@ def _solve(
     tell: Tell,
     setting: Setting,
     outcome: Outcome,
+    cores: Cores,
 ) -> None:
     """Build the pairing, drive it, and fill ``setting`` and ``outcome`` on the way."""
     seed = derive_seed(job.seed, job.problem)
@@ -154,6 +157,7 @@ def _solve(
 
         def on_start() -> None:
             outcome.time_setup = imported
+            setting.contended = cores.contended()
             at = since.iteration if since else 0
             if since is not None:
                 tell("restored", rows=outcome.trace, best=outcome.best)
@@ -171,6 +175,7 @@ def _solve(
             if setting.dtype is None:
                 values = profile.fields(problem.evaluation()[:1])
                 setting.dtype = str(next(iter(values.values())).dtype).removeprefix("torch.")
+            setting.contended = cores.contended()
             artifacts.evaluated(row, {"rss_mib": _memory() or math.nan, **diagnosed(state)}, state, profile, best)
             tell("evaluation", row=row, best=best, dtype=setting.dtype)
 

@@ -21,8 +21,8 @@ UNFINISHED = ("killed",)
 FAILED = ("error", "diverged", "timeout", "killed")
 """Statuses that ``--retry failed`` repeats."""
 
-MIGRATED = ("1", "2")
-"""Earlier schema versions that are read as they are: 1 lacks the column ``unstable_modes``, 2 ``in_bracket``."""
+MIGRATED = ("1", "2", "3")
+"""Earlier schema versions, each without columns of the next: ``unstable_modes``, ``in_bracket``, ``contended``."""
 
 PACKED = "packed-"
 """How the names of files begin that hold many runs."""

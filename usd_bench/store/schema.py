@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
@@ -70,6 +70,12 @@ RUNS = _schema(
     ("device", _TEXT, "cpu, or the GPU's name"),
     ("dtype", _TEXT, "floating-point type of the profile"),
     ("threads", _INT, "threads of the worker"),
+    (
+        "contended",
+        pa.bool_(),
+        "whether runs on its machine ever used more threads than it has cores: then times say little; null where the "
+        "system does not tell, and before schema 4",
+    ),
     ("commit", _TEXT, "git commit, with + for a changed tree; 'release' for an installed wheel"),
     ("code", _TEXT, "versions and digests of harness and plugins, as JSON"),
     ("resume", _TEXT, "SHA-256 of the checkpoint that the run started from; null for a fresh start"),

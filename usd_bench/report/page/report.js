@@ -322,7 +322,7 @@
       { name: "residual", value: (r) => r.res_max, show: (r) => number(r.res_max, 2) },
       { name: "error", value: (r) => r.err_max, show: (r) => number(r.err_max, 2) },
       { name: "iterations", value: (r) => r.iterations },
-      { name: "seconds", value: (r) => r.time_solve_s, show: (r) => number(r.time_solve_s) },
+      { name: "seconds", value: (r) => r.time_solve_s, show: (r) => number(r.time_solve_s) + (r.contended ? "*" : "") },
     ], runs);
   };
 
