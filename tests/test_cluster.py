@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -366,6 +367,65 @@ def test_a_job_on_a_gpu_asks_slurm_for_one(cli: Cli) -> None:
     done = cli("run", *TINY, "--device", "cuda", "--scheduler", "tcp://elsewhere:1", "--print-slurm")
     assert "#SBATCH --gres=gpu:1" in done.stdout
     assert "--scheduler" not in done.stdout
+
+
+# -- what the page says ----------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)```", PAGE, re.S | re.M)
+
+QUEUE = """#!/usr/bin/env bash
+copy=$(mktemp -p "$(dirname "$0")") && cp "$1" "$copy"
+nohup bash "$copy" > "$copy.log" 2>&1 < /dev/null &
+echo "Submitted batch job $!"
+"""
+"""A queue with room for everything: it runs what it is given."""
+
+
+@posix
+def test_workers_that_a_queue_starts_run_a_sweep(tmp_path: Path) -> None:
+    (tmp_path / "sbatch").write_text(QUEUE, encoding="utf-8")
+    (tmp_path / "scancel").write_text("#!/usr/bin/env bash\nkill $1\n", encoding="utf-8")
+    for name in ("sbatch", "scancel"):
+        (tmp_path / name).chmod(0o755)
+    program = f"""if __name__ == "__main__":
+    import subprocess, sys
+{textwrap.indent(BLOCKS[0].replace("scale(jobs=2)", "scale(jobs=1)"), "    ")}
+    with cluster:
+        options = [*{TINY!r}, "-q", "--scheduler", cluster.scheduler_address]
+        sys.exit(subprocess.run([sys.executable, "-m", "usd_bench", "run", *options]).returncode)
+"""
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert stored(tmp_path / "results") == 1
+
+
+@pytest.mark.parametrize(
+    ("block", "asked"),
+    [
+        (1, ["#PBS -l select=1:ncpus=4:ngpus=1:mem=8GB", "#PBS -l walltime=08:00:00", "--resources GPU=1"]),
+        (2, ["#BSUB -n 4", "#BSUB -W 08:00", "--nthreads 1"]),
+    ],
+)
+def test_the_other_queues_are_asked_for_what_the_page_says(block: int, asked: list[str], tmp_path: Path) -> None:
+    program = f"{BLOCKS[block]}\nprint(cluster.job_script())\ncluster.close()"
+    run = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True)
+    assert [line for line in asked if line not in done.stdout] == []
+    assert "export OMP_WAIT_POLICY=passive" in done.stdout
+
+
+def test_the_object_for_kubernetes_shares_its_volume(tmp_path: Path) -> None:
+    program = f"{BLOCKS[3]}\nimport json\nprint(json.dumps(spec))"
+    run = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True)
+    spec = json.loads(done.stdout)
+    worker = spec["spec"]["worker"]["spec"]
+    assert (spec["kind"], spec["spec"]["worker"]["replicas"]) == ("DaskCluster", 4)
+    assert worker["containers"][0]["args"][:3] == ["dask-worker", "--nthreads", "1"]
+    assert worker["containers"][0]["volumeMounts"][0]["name"] == worker["volumes"][0]["name"]
 
 
 # -- the proofs that take minutes ------------------------------------------------------------------------------------

@@ -245,6 +245,7 @@ def test_the_store_reads_as_the_readme_says(cli, tmp_path: Path) -> None:
 
 def test_no_block_of_the_docs_is_in_a_language_that_no_test_reads() -> None:
     tested = {
+        "cluster.md": ["python"] * 4,
         "extending.md": ["python", "diff", "toml"],
         "performance.md": ["python"],
         "suites.md": ["yaml"],

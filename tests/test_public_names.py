@@ -17,8 +17,8 @@ NAMES = {
     "usd_bench.metrics": "COND_MAX Density ERR_L2_REL ERR_MAX LAM_DIGITS Measurement Metric RAW_L2 RAW_MAX RAW_MEAN "
     "RES_L2 RES_MAX RES_MEAN compute lam_digits measure",
     "usd_bench.tracking": "Followed Tracker imported scalars",
-    "usd_bench.errors": "CertificateError CertificateRefused CheckpointError ClusterError ConfigError MeasurementError PluginError "
-    "SelectorError SpectrumError StoreError UsdBenchError did_you_mean one_line",
+    "usd_bench.errors": "CertificateError CertificateRefused CheckpointError ClusterError ConfigError MeasurementError "
+    "PluginError SelectorError SpectrumError StoreError UsdBenchError did_you_mean one_line",
     "usd_bench.testing": "ProblemConformance SolverConformance problem_conformance solver_conformance",
 }
 

@@ -186,8 +186,8 @@ def _about(probe: str) -> dict[str, Any]:
 def _quiet() -> Iterator[None]:
     """What dask would log of lost connections is said here in one line, or is no fault."""
     loggers = [logging.getLogger(name) for name in ("distributed", "asyncio", "tornado")]
-    handlers = [handler for logger in loggers for handler in logger.handlers]
-    before = [(thing, thing.level) for thing in [*loggers, *handlers]]
+    speaking: list[logging.Logger | logging.Handler] = [*loggers, *(h for logger in loggers for h in logger.handlers)]
+    before = [(thing, thing.level) for thing in speaking]
     try:
         for thing, _ in before:
             thing.setLevel(logging.CRITICAL + 1)
