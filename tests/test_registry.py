@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Cli
 from usd_bench.errors import PluginError, SelectorError
 from usd_bench.registry import Registry
 
@@ -173,3 +175,74 @@ def test_a_target_that_is_not_there_is_reported_with_its_plugin(install) -> None
 def test_loading_every_plugin_imports_no_torch() -> None:
     code = "import sys; from usd_bench.registry import Registry; Registry.load(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MIXED = """
+from usd_bench.hookspecs import hookimpl
+
+
+@hookimpl
+def register_solvers(register):
+    register("right", "usd_solvers.adam:Adam")
+    register("wrong", "usd_problems.burgers:Burgers")
+    register("gone", "usd_problems.burgers:Nothing")
+
+
+@hookimpl
+def register_metrics(register):
+    register("no_metric", "usd_problems.burgers:Burgers")
+"""
+
+
+def verdicts(cli: Cli) -> dict[str, list[str]]:
+    done = cli("plugins", "doctor", "--json")
+    found: dict[str, list[str]] = {}
+    for line in json.loads(done.stdout):
+        found.setdefault(line["verdict"], []).append(line["about"])
+    assert done.returncode == int("fault" in found)
+    return found
+
+
+def test_the_doctor_finds_nothing_in_what_is_built_in(cli: Cli) -> None:
+    assert verdicts(cli).keys() == {"ok"}
+
+
+def test_the_doctor_says_what_each_thing_is_and_what_it_should_be(install, cli: Cli) -> None:
+    install("good", MIXED)
+    found = verdicts(cli)
+    assert "solver right of good (good 1.0)" in found["ok"]
+    faults = "\n".join(found["fault"])
+    assert (
+        "solver wrong of good (good 1.0) is <class 'usd_problems.burgers.Burgers'>; expected a subclass of Solver"
+        in faults
+    )
+    assert "'gone' of plugin good (good 1.0) cannot be loaded from 'usd_problems.burgers:Nothing'" in faults
+    assert "metric no_metric of good (good 1.0) is <class 'usd_problems.burgers.Burgers'>; expected a Metric" in faults
+    assert len(found["fault"]) == 3
+
+
+def test_the_doctor_explains_every_state(install, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("hungry", "import something_else\n")
+    install("thief", MIXED.replace('"right"', '"adam"'))
+    install("old", "")
+    (tmp_path / "old-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: old\nVersion: 1.0\nRequires-Dist: usd-bench<0.0.5\n"
+    )
+    faults = "\n".join(verdicts(cli)["fault"])
+    assert "plugin hungry (hungry 1.0) does not load: ModuleNotFoundError: No module named 'something_else'" in faults
+    assert "install what it needs into this environment" in faults
+    assert "solver 'adam' is provided by both" in faults
+    assert "uninstall one, or switch one off" in faults
+    assert "plugin old (old 1.0) asks for usd-bench<0.0.5" in faults
+    monkeypatch.setenv("USD_BENCH_PLUGINS", "old")
+    found = verdicts(cli)
+    assert "hungry (hungry 1.0): not in USD_BENCH_PLUGINS=old; add it there, or unset that" in found["off"]
+    monkeypatch.setenv("USD_BENCH_NO_PLUGINS", "1")
+    assert "old (old 1.0): switched off by USD_BENCH_NO_PLUGINS; unset it to have it" in verdicts(cli)["off"]
+
+
+def test_a_new_plugin_with_a_name_that_is_taken_is_made_with_a_warning(cli: Cli, tmp_path: Path) -> None:
+    done = cli("new", "solver", "adam")
+    assert (done.returncode, (tmp_path / "usd-adam" / "pyproject.toml").is_file()) == (0, True)
+    assert "solver 'adam' of solvers (usd-bench" in done.stderr
+    assert not cli("new", "solver", "my_own_method").stderr

@@ -15,6 +15,7 @@ import yaml
 from tests.conftest import called_here, one_line_error
 from usd_bench.cli.eval import command as eval_command
 from usd_bench.cli.train import command as train_command
+from usd_bench.tensorfile import write_tensors
 
 ROOT = Path(__file__).parent.parent
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -144,8 +145,17 @@ def test_a_checkpoint_is_measured_as_the_run_measured_it(program: Program, rows,
 
 def test_what_is_no_checkpoint_is_one_line(program: Program, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not tensors")
-    assert "cannot be read as a checkpoint" in one_line_error(program("usd-eval", "notes.txt"))
+    line = one_line_error(program("usd-eval", "notes.txt"))
+    assert line.endswith("cannot be read as a checkpoint: it is damaged, or another kind of file")
     assert "does not exist" in one_line_error(program("usd-eval", "nothing.ckpt"))
+
+
+def test_a_checkpoint_of_a_plugin_that_is_not_here_says_what_to_do(program: Program, tmp_path: Path) -> None:
+    header = {"problem": "burgers", "parameters": {}, "solver": "of_a_plugin", "config": {}}
+    write_tensors(tmp_path / "best.ckpt", "checkpoint", header, {})
+    line = one_line_error(program("usd-eval", "best.ckpt"))
+    assert "needs what is not here: unknown solver 'of_a_plugin'" in line
+    assert "install the plugin that it came with, or give its folder with --plugins-dir" in line
 
 
 @pytest.mark.parametrize("name", ["usd-train", "usd-eval"])

@@ -88,11 +88,11 @@ class Registry:
     def load(cls, plugin_dirs: Iterable[Path] = (), environ: Mapping[str, str] = os.environ) -> Registry:
         """Find and load every plugin. Never raises for a broken one: see ``check``."""
         registry = cls(strict=environ.get("USD_BENCH_STRICT_PLUGINS", "") not in ("", "0"))
-        allowed = _allowed(environ)
+        excluded = _excluded(environ)
         for point in sorted(entry_points(group=hookspecs.GROUP), key=lambda p: (not _built_in(p), p.name)):
             plugin = Plugin(point.name, point.dist.name if point.dist else "?", _version(point), point.module)
-            if not _built_in(point) and not allowed(point.name):
-                registry.plugins.append(replace(plugin, state="disabled", reason="switched off by the environment"))
+            if not _built_in(point) and (why := excluded(point.name)):
+                registry.plugins.append(replace(plugin, state="disabled", reason=why))
             else:
                 registry._add(plugin, point.load)
         for directory in dict.fromkeys(path.resolve() for path in plugin_dirs):
@@ -195,14 +195,15 @@ def _version(point: EntryPoint) -> str:
     return point.dist.version if point.dist else ""
 
 
-def _allowed(environ: Mapping[str, str]) -> Callable[[str], bool]:
+def _excluded(environ: Mapping[str, str]) -> Callable[[str], str]:
+    """Why a plugin of that name is not loaded, and what would load it; "" for one that is."""
     if environ.get("USD_BENCH_NO_PLUGINS", "") not in ("", "0"):
-        return lambda name: False
+        return lambda name: "switched off by USD_BENCH_NO_PLUGINS; unset it to have it"
     chosen = environ.get("USD_BENCH_PLUGINS")
     if chosen is None:
-        return lambda name: True
+        return lambda name: ""
     names = {name.strip() for name in chosen.split(",")}
-    return lambda name: name in names
+    return lambda name: "" if name in names else f"not in USD_BENCH_PLUGINS={chosen}; add it there, or unset that"
 
 
 def _plugin_files(directory: Path) -> list[Path]:

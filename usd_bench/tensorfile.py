@@ -42,7 +42,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except SafetensorError as error:  # its words are of headers and offsets
+        raise CheckpointError(f"{path} cannot be read as a {kind}: it is damaged, or another kind of file") from error
+    except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read as a {kind}: {error}") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         raise CheckpointError(f"{path} is not a usd-bench {kind}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from usd_bench.cli.common import type_of_folder
+from usd_bench.cli.common import type_of_folder, warn
 
 if TYPE_CHECKING:
     from usd_bench.scaffold import Kind
@@ -26,7 +26,12 @@ def command(kind: Kind, name: str, into: Path | None) -> None:
 
     The solver is Gauss-Newton on polynomials, the problem Keller-Segel in three dimensions: to be replaced by yours.
     """
+    from usd_bench.registry import Registry
     from usd_bench.scaffold import create
+
+    taken = Registry.load().entries[f"{kind}s"].get(name)
+    if taken is not None:
+        warn([f"{kind} {name!r} of {taken.plugin} has that name: both cannot be installed; choose another"])
 
     folder = into or Path(f"usd-{name.replace('_', '-')}")
     for path in create(kind, name, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
@@ -43,27 +44,78 @@ def list_plugins(as_json: bool, plugin_dirs: tuple[Path, ...]) -> None:
 
 
 @command.command()
+@json_option
 @plugins_option
-def doctor(plugin_dirs: tuple[Path, ...]) -> int:
-    """Check every plugin: that it loads, and that each thing it registered can be imported.
+def doctor(as_json: bool, plugin_dirs: tuple[Path, ...]) -> int:
+    """Check every plugin: that it loads, and that each thing it registered can be imported and is what it says.
 
-    Exit code 1 when something is wrong.
+    What is wrong is told with what to do. Exit code 1 when something is.
     """
     registry = Registry.load(plugin_dirs)
-    faults = list(registry.conflicts)
+    found = [*_states(registry), *_versions(registry), *_things(registry)]
+    if as_json:
+        print_json([{"verdict": verdict, "about": about} for verdict, about in found])
+    else:
+        for verdict, about in found:
+            click.echo(f"{verdict:<8} {about}")
+    return int(any(verdict == "fault" for verdict, _ in found))
+
+
+Verdicts = Iterator[tuple[str, str]]
+"""``ok``, ``off`` or ``fault``, and about what."""
+
+
+def _states(registry: Registry) -> Verdicts:
+    for conflict in registry.conflicts:
+        yield "fault", conflict
     for plugin in registry.plugins:
-        if plugin.state == "failed" and plugin.reason not in faults:
-            faults.append(f"plugin {plugin} does not load: {plugin.reason}")
+        if plugin.state == "failed" and plugin.reason not in registry.conflicts:
+            missing = "No module named" in plugin.reason
+            hint = "; install what it needs into this environment, or fix its import" if missing else ""
+            yield "fault", f"plugin {plugin} does not load: {plugin.reason}{hint}"
         elif plugin.state == "disabled":
-            click.echo(f"off      {plugin}: {plugin.reason}")
+            yield "off", f"{plugin}: {plugin.reason}"
+
+
+def _versions(registry: Registry) -> Verdicts:
+    """Plugins that ask for another usd-bench than this one."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    from usd_bench import __version__
+
+    for plugin in registry.plugins:
+        try:
+            wanted = [Requirement(text) for text in requires(plugin.origin) or ()]
+        except (PackageNotFoundError, ValueError):  # a file; or what pip would refuse too
+            continue
+        for requirement in wanted:
+            if requirement.name == "usd-bench" and not requirement.specifier.contains(__version__, prereleases=True):
+                yield "fault", f"plugin {plugin} asks for {requirement}; this is {__version__}: update one of them"
+
+
+def _things(registry: Registry) -> Verdicts:
+    """Whether what was registered is there, and of its kind."""
+    from usd_bench.metrics import Metric
+    from usd_bench.problem import Problem
+    from usd_bench.solver import Solver
+    from usd_bench.tracking import Tracker
+
+    classes = {"problems": Problem, "solvers": Solver, "trackers": Tracker}
+    objects = {"metrics": Metric, "commands": click.Command}
     for kind, entries in registry.entries.items():
         for entry in entries.values():
+            what = f"{kind.removesuffix('s')} {entry.name}"
             try:
-                entry.load()
+                thing = entry.load()
             except Exception as error:
-                faults.append(f"{kind.removesuffix('s')} {error}")
+                yield "fault", f"{kind.removesuffix('s')} {error}"
+                continue
+            base = classes.get(kind)
+            if base is not None and not (isinstance(thing, type) and issubclass(thing, base)):
+                yield "fault", f"{what} of {entry.plugin} is {thing!r}; expected a subclass of {base.__name__}"
+            elif kind in objects and not isinstance(thing, objects[kind]):
+                yield "fault", f"{what} of {entry.plugin} is {thing!r}; expected a {objects[kind].__name__}"
             else:
-                click.echo(f"ok       {kind.removesuffix('s')} {entry.name} of {entry.plugin}")
-    for fault in faults:
-        click.echo(f"fault    {fault}")
-    return int(bool(faults))
+                yield "ok", f"{what} of {entry.plugin}"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from usd_bench.errors import CheckpointError, UsdBenchError
+from usd_bench.errors import CheckpointError, SelectorError, UsdBenchError
 from usd_bench.files import write_atomically
 from usd_bench.problem import Problem
 from usd_bench.profile import Profile
@@ -54,8 +54,12 @@ def restored(registry: Registry, path: Path) -> tuple[dict[str, Any], Problem, P
     """Header, problem and profile of a checkpoint or of a stored profile. Raises ``CheckpointError``."""
     kind = kind_of(path)
     header, tensors = read_tensors(path, "profile" if kind == "profile" else "checkpoint")
-    problem = build_problem(registry, Selection(header["problem"], header["parameters"]))
-    solver = build_solver(registry, Selection(header["solver"], header["config"]))
+    try:
+        problem = build_problem(registry, Selection(header["problem"], header["parameters"]))
+        solver = build_solver(registry, Selection(header["solver"], header["config"]))
+    except SelectorError as error:
+        hint = "install the plugin that it came with, or give its folder with --plugins-dir"
+        raise CheckpointError(f"{path} needs what is not here: {error}; {hint}") from None
     if kind == "profile":
         return header, problem, solver.restore(problem, header["lam"], tensors)
     return header, problem, solver.profile(problem, solver.State.from_tensors(tensors, "cpu"))
