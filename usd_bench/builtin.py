@@ -49,6 +49,7 @@ def register_commands(register: Register) -> None:
         "compare": "Compare two stores, commits or solvers, pairing by pairing.",
         "reproduce": "Run a stored row again, and say what differs.",
         "merge": "Copy the runs of several stores into one, each once.",
+        "results": "Exchange results: push or pull a store, make a submission, or check one.",
         "sql": "Answer a question about a store in SQL.",
         "cite": "Print what to cite, as BibTeX.",
         "new": "Make a problem or a solver as a package of its own.",
