@@ -460,6 +460,40 @@ def test_a_tampered_certificate_is_refused(where: str, cli: Cli, certified: tupl
             verify(signed(changed), tensors_of(changed, certified[1]))
 
 
+@pytest.mark.parametrize("harm", ["profile", "points", "formulas", "step", "number", "boxes"])
+def test_what_is_signed_and_makes_no_sense_is_refused_in_words(
+    harm: str, cli: Cli, certified: tuple[Path, Path, dict[str, Any]]
+) -> None:
+    path, _, certificate = certified
+    changed = json.loads(json.dumps(certificate))
+    if harm == "profile":
+        changed["profile"] = ["nothing"]
+    elif harm == "points":
+        del changed["points"]["bound"]
+    elif harm == "formulas":
+        changed["formulas"]["fields"] = {}
+    elif harm == "step":
+        changed["formulas"]["residual"]["steps"][0]["args"] = [{"ref": 10_000}]
+    elif harm == "number":
+        changed["points"]["at"][0] = ["seven"]
+    else:
+        changed["boxes"]["domain"] = [[(1.0).hex(), (0.0).hex()]]
+    path.write_text(json.dumps(signed(changed)), encoding="utf-8")
+    said = refused(cli, path)
+    assert said.startswith("Error: ")
+    assert said.count("\n") == 1
+
+
+def test_a_residual_that_does_not_vary_is_bounded_by_what_it_is() -> None:
+    problem = Burgers()
+    formulas = certify(problem, problem.reference(), subject={}, file=None, points=1)["formulas"]
+    inputs = dict.fromkeys(formulas["residual"]["inputs"], X[:1, 0]) | {"x": X[:1, :1]}
+    quarter = record(lambda given: {"transport": torch.full((1,), 0.25, dtype=torch.float64)}, inputs, {})
+    with precision(128):
+        enclosure = Enclosure(Formulas(**formulas | {"residual": quarter}), {})
+        assert over_box(enclosure, Box.of([[(0.0).hex(), (1.0).hex()]]), 4).largest == 0.25
+
+
 def test_formulas_of_another_equation_are_found_by_recording_them_anew(
     cli: Cli, certified: tuple[Path, Path, dict[str, Any]]
 ) -> None:

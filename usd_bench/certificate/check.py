@@ -69,13 +69,16 @@ def read(path: Path) -> dict[str, Any]:
 
 def tensors_of(certificate: Mapping[str, Any], path: Path) -> dict[str, Array]:
     """The tensors of the certified profile, from the file whose digest the certificate holds."""
-    if certificate["profile"] is None:
+    profile = certificate.get("profile")
+    if profile is None:
         return {}
+    if not isinstance(profile, Mapping):
+        raise CertificateRefused("the certificate does not say which file its profile is in")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
-    if hashlib.sha256(content).hexdigest() != certificate["profile"]["sha256"]:
+    if hashlib.sha256(content).hexdigest() != profile.get("sha256"):
         raise CertificateRefused(f"{path} is not the certified profile: another SHA-256")
     try:
         return {name: np.asarray(values) for name, values in load_file(path).items()}
@@ -158,7 +161,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 def beside(certificate: Mapping[str, Any], path: Path) -> Path:
     """The profile's file where it lies when nobody says: in the certificate's folder."""
-    return path.parent / str((certificate["profile"] or {"file": ""})["file"])
+    profile = certificate.get("profile")
+    return path.parent / (str(profile.get("file")) if isinstance(profile, Mapping) else "")
 
 
 if __name__ == "__main__":

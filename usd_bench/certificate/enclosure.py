@@ -20,7 +20,7 @@ import numpy as np
 from flint import arb, ctx
 
 from usd_bench.certificate.evaluate import Array, Formula, Undecided
-from usd_bench.certificate.taylor import Taylor
+from usd_bench.certificate.taylor import Monomials, Taylor
 
 Jets = dict[str, dict[str, list[int]]]
 """For each field, its jets by name, each with the axes it differentiates: ``{"T": {"T": [], "T_s": [0]}}``."""
@@ -101,7 +101,9 @@ class Enclosure:
 
     def residual(self, at: Sequence[Any], degree: int = 0) -> dict[str, list[Any]]:
         """For each equation the Taylor coefficients of its scaled residual, in the order of ``Monomials``."""
-        return _coefficients(self._residual(**self.inputs(at, degree)))
+        found = _coefficients(self._residual(**self.inputs(at, degree)))
+        count = len(Monomials.of(len(at), degree).powers)  # a residual that does not vary has but one
+        return {name: [*values, *([arb(0)] * (count - len(values)))] for name, values in found.items()}
 
     def at_point(self, at: Sequence[Any]) -> dict[str, Any]:
         """The scaled residual of each equation at a point."""
@@ -190,6 +192,8 @@ def over_box(enclosure: Enclosure, box: Box, degree: int) -> Bound:
     """Bounds of |scaled residual| over a box, infinite where balls are too wide to tell."""
     sides = list(zip(box.low, box.high, strict=True))
     centre, half = [(a + b) / 2 for a, b in sides], [(b - a) / 2 for a, b in sides]
+    if not all(c.is_exact() for c in centre):
+        raise ValueError(f"the centre of box {box.path!r} is not a number of that many bits; use more")
     try:
         near = enclosure.residual(centre, degree - 1)
         wide = enclosure.residual([arb.union(a, b) for a, b in sides], degree)
