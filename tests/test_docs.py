@@ -140,7 +140,7 @@ def test_the_site_has_every_problem_solver_command_and_published_store() -> None
         assert f"\n## {entry.name}\n" in pages["reference/commands.md"]
     for path in (ROOT / "docs" / "decisions").glob("*.md"):
         assert path.name in pages["reference/decisions.md"]
-    assert "\n- Not a proof" in pages["limits.md"]
+    assert "\n- A measured residual is not a proof" in pages["limits.md"]
     stores = stores_in(ROOT / "results" / "published")
     for store in stores:
         assert f"\n## {store.name}\n" in pages["results.md"]

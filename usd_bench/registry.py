@@ -89,7 +89,7 @@ class Registry:
         """Find and load every plugin. Never raises for a broken one: see ``check``."""
         registry = cls(strict=environ.get("USD_BENCH_STRICT_PLUGINS", "") not in ("", "0"))
         excluded = _excluded(environ)
-        for point in sorted(entry_points(group=hookspecs.GROUP), key=lambda p: (not _built_in(p), p.name)):
+        for point in sorted(entry_points(group=hookspecs.GROUP), key=_order):
             plugin = Plugin(point.name, point.dist.name if point.dist else "?", _version(point), point.module)
             if not _built_in(point) and (why := excluded(point.name)):
                 registry.plugins.append(replace(plugin, state="disabled", reason=why))
@@ -185,6 +185,11 @@ class Registry:
                     "uninstall one, or switch one off with USD_BENCH_PLUGINS"
                 )
         return ""
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    """Built-ins first, then by name, whatever order folders are listed in."""
+    return not _built_in(point), point.name, point.dist.name if point.dist else ""
 
 
 def _built_in(point: EntryPoint) -> bool:

@@ -99,12 +99,20 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], tensors: Mapping[str
     """Write a checkpoint; what was there becomes the previous one. At any moment one of the two is whole."""
     previous = _previous(path)
     if path.is_file():
+        # Under a name of this process's own first: another command may be at the same run.
+        own = previous.with_name(f".{previous.name}.{os.getpid()}")
         try:
-            previous.unlink(missing_ok=True)
+            own.unlink(missing_ok=True)
             try:
-                os.link(path, previous)
+                os.link(path, own)
+            except FileNotFoundError:
+                raise
             except OSError:  # a file system without links
-                shutil.copy2(path, previous)
+                shutil.copy2(path, own)
+            os.replace(own, previous)
+            own.unlink(missing_ok=True)  # it stays where both were the same file already
+        except FileNotFoundError:
+            pass  # the other command has ended the run and removed it
         except OSError as error:
             raise StoreError(f"cannot write {previous}: {error.strerror or error}") from error
     write_tensors(path, "checkpoint", header, tensors)
