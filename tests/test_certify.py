@@ -68,7 +68,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def certificate_of(file: Path, **how: Any) -> dict[str, Any]:
     header, problem, profile = restored(Registry.load(), file)
-    subject = {"problem": header["problem"], "parameters": header["parameters"]}
+    subject = {name: header[name] for name in ("problem", "parameters", "solver", "run_id")}
     return certify(problem, profile, subject=subject, file=file, **how)
 
 
@@ -507,6 +507,64 @@ def test_formulas_of_another_equation_are_found_by_recording_them_anew(
     assert (done.returncode, "not those of the installed code" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "harm", ["name", "points", "measured by nobody", "no bound", "infinite", "another module", "bits"]
+)
+def test_a_lie_that_is_signed_is_found_out(harm: str, cli: Cli, certified: tuple[Path, Path, dict[str, Any]]) -> None:
+    path, _, certificate = certified
+    changed = json.loads(json.dumps(certificate))
+    if harm == "name":
+        changed["problem"] = "ipm"
+    elif harm == "points":
+        changed["points"]["at"] = [[(0.123).hex()]]
+    elif harm == "measured by nobody":
+        changed["lam"] = (1.0).hex()
+    elif harm == "no bound":
+        changed["points"] |= {"at": [], "bound": {}, "bound_at_double_rounding": {}}
+    elif harm == "infinite":
+        changed["boxes"]["bound"] = {"transport": "inf"}
+    elif harm == "another module":
+        changed["formulas"] |= {"terms": {"of": "this:x", "low": "0x0p+0", "high": "0x1p+0"}}
+        changed["formulas"]["density"] = changed["formulas"]["fields"]
+    else:
+        changed["bits"] = 10**9
+    path.write_text(json.dumps(signed(changed)), encoding="utf-8")
+    done = cli("certify", "--verify", str(path), "--retrace", "-q")
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Zen" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"kind": "certificate", "x": NaN}', '{"kind": "certificate", "x": "\\ud800"}']
+)
+def test_what_no_certificate_can_be_is_one_line(text: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    assert "is not a certificate" in one_line_error(cli("certify", "--verify", "x.json"))
+
+
+def test_a_number_read_off_the_input_is_refused_and_a_constant_is_not() -> None:
+    three = torch.tensor(3.0, dtype=torch.float64)
+    for function in (lambda x: x * float(x[0, 0]), lambda x: 2 * x if x[0, 0] > 0 else x):
+        with pytest.raises(CertificateError, match="reads a number off its input"):
+            record(lambda given, f=function: {"y": f(given["x"])}, {"x": X}, {})
+    assert Formula(record(lambda given: {"y": given["x"] * float(three)}, {"x": X}, {}), {})(x=balls(X.numpy()))
+
+
+@pytest.mark.parametrize("cast", [lambda x: x.float(), lambda x: x.long(), lambda x: x.sum(dtype=torch.float32)])
+def test_numbers_that_change_their_type_on_the_way_are_refused(cast: Callable[[Tensor], Tensor]) -> None:
+    formula = Formula(record(lambda given: {"y": cast(given["x"]) * 1.0}, {"x": X}, {}), {})
+    with pytest.raises(ValueError, match="cannot be enclosed"):
+        formula(x=balls(X.numpy()))
+
+
+def test_bounds_without_a_bound_are_not_written() -> None:
+    problem = Burgers()
+    with pytest.raises(CertificateError, match="too few for any bound"):
+        certify(
+            problem, problem.reference(), subject={}, file=None, points=2, domain=[(-18.5, 12.0)], boxes=2, degree=8
+        )
+
+
 def test_the_checker_needs_no_torch(certified: tuple[Path, Path, dict[str, Any]]) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
@@ -539,6 +597,9 @@ def test_stored_profiles_of_elements_with_nonlocal_terms_are_refused_in_words(cl
 def test_terms_must_be_what_encloses_terms(profiles: dict[str, Path]) -> None:
     certificate = certificate_of(profiles["ccf"], points=1)
     certificate["formulas"]["terms"]["of"] = "os:system"
+    with pytest.raises(CertificateRefused, match="belongs to no installed plugin"):
+        verify(certificate, tensors_of(certificate, profiles["ccf"]))
+    certificate["formulas"]["terms"]["of"] = "usd_problems.enclosed_hilbert:Panel"
     with pytest.raises(CertificateRefused, match="does not enclose nonlocal terms"):
         verify(certificate, tensors_of(certificate, profiles["ccf"]))
 

@@ -76,7 +76,7 @@ def test_what_is_pushed_is_pulled_with_artifacts_and_each_run_once(cli: Cli, sto
     for path in (p for p in store.rglob("*") if p.is_file()):
         assert (here / path.relative_to(store)).read_bytes() == path.read_bytes()
     assert not list(here.glob(".pull-*"))
-    assert "0 runs added to here, 0 were there" in ok(cli, "pull", f"file://{tmp_path}/there", "--out", "here")
+    assert "0 runs added to here, 3 were there" in ok(cli, "pull", f"file://{tmp_path}/there", "--out", "here")
 
 
 def test_a_store_is_pulled_from_a_web_server(cli: Cli, store: Path, tmp_path: Path, served: str) -> None:
@@ -86,6 +86,14 @@ def test_a_store_is_pulled_from_a_web_server(cli: Cli, store: Path, tmp_path: Pa
     assert rows(tmp_path / "here") == rows(store)
     missing = program(tmp_path, "results", "pull", f"{served}/nowhere", "--out", "here")
     assert f"it has no {MANIFEST}" in one_line_error(missing)
+
+
+def test_artifacts_that_are_missing_here_are_fetched_later(cli: Cli, store: Path, tmp_path: Path) -> None:
+    ok(cli, "push", "results", "there")
+    ok(cli, "pull", "there", "--out", "here", "--no-artifacts")
+    assert "0 runs added to here, 3 were there" in ok(cli, "pull", "there", "--out", "here")
+    for path in (p for p in (store / "artifacts").rglob("*") if p.is_file()):
+        assert (tmp_path / "here" / path.relative_to(store)).read_bytes() == path.read_bytes()
 
 
 def test_a_push_that_was_cut_off_goes_on(cli: Cli, store: Path, tmp_path: Path) -> None:
@@ -239,7 +247,8 @@ def test_a_store_with_a_fault_is_not_submitted(cli: Cli, store: Path, tmp_path: 
     next((store / "trace").iterdir()).unlink()
     line = one_line_error(cli("results", *SUBMIT))
     assert "see usd-bench validate" in line or "cannot be read" in line
-    assert not (tmp_path / "published" / "mine" / NAME).exists()
+    assert not (tmp_path / "published" / "mine").exists()
+    assert not list((tmp_path / "published").iterdir())
 
 
 def test_bad_input_is_one_line(cli: Cli, submitted: Path, tmp_path: Path) -> None:

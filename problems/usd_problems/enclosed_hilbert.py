@@ -175,14 +175,14 @@ class HilbertTerms(Terms):
         return coth, logarithm
 
 
-def _times_coth(t: Any) -> Any:
+def _times_coth(t: Any, analytic: bool) -> Any:
     """τ coth τ = cosh τ / sinc iτ, which is analytic at 0."""
     return t.cosh() / (acb(0, 1) * t).sinc()
 
 
-def _log_tanh_less_log(t: Any) -> Any:
+def _log_tanh_less_log(t: Any, analytic: bool) -> Any:
     """ln(tanh(τ/2) / τ) = ln(sinc(iτ/2) / (2 cosh(τ/2))), which is analytic at 0."""
-    return ((acb(0, 1) * t / 2).sinc() / (2 * (t / 2).cosh())).log()
+    return ((acb(0, 1) * t / 2).sinc() / (2 * (t / 2).cosh())).log(analytic=analytic)
 
 
 def _kernels(z: Any) -> tuple[Any, Any]:
@@ -205,11 +205,11 @@ def _around_zero(radius: Any) -> Any:
     return arb.union(-bound, bound)
 
 
-def _integral(function: Callable[[Any], Any], power: int, end: Any) -> Any:
+def _integral(function: Callable[[Any, bool], Any], power: int, end: Any) -> Any:
     """∫ τ^power function(τ) dτ from 0; with more bits, for the error of quadrature is absolute and integrals small."""
 
     def integrand(t: Any, analytic: bool) -> Any:
-        return t**power * function(t)
+        return t**power * function(t, analytic)
 
     with ctx.workprec(ctx.prec + 2 * NEAR_BITS * LENGTH):
         return acb.integral(integrand, 0, acb(end)).real

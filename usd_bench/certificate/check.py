@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,11 +30,14 @@ from usd_bench.certificate.enclosure import (
     upper,
 )
 from usd_bench.certificate.evaluate import Array, Formula, Undecided
-from usd_bench.errors import CertificateError, CertificateRefused
+from usd_bench.errors import CertificateError, CertificateRefused, one_line
 
 FORMAT = 1
 DOUBLE = 53
 """Bits of double precision."""
+
+MOST_BITS, HIGHEST = 10_000, 30
+"""Of what a certificate may ask of the checker: bits, and the degree on boxes."""
 
 Progress = Callable[[str, int, int], None]
 """``progress("points", done, total)``."""
@@ -54,15 +58,16 @@ def read(path: Path) -> dict[str, Any]:
     """A certificate that is what was written. Raises ``CertificateError``."""
     try:
         certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if certificate["kind"] != "certificate":
-            raise KeyError
+        is_one, made = certificate["kind"] == "certificate", digest(certificate)
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CertificateError(f"{path} is not a certificate; `usd-bench certify RUN` makes one") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        is_one, made = False, ""
+    if not is_one:
+        raise CertificateError(f"{path} is not a certificate; `usd-bench certify RUN` makes one")
     if certificate.get("format") != FORMAT:
         raise CertificateError(f"{path} has format {certificate.get('format')}; this version reads format {FORMAT}")
-    if certificate.get("digest") != digest(certificate):
+    if certificate.get("digest") != made:
         raise CertificateRefused(f"{path} is not what was written: its digest does not fit what it says")
     return certificate
 
@@ -76,8 +81,8 @@ def tensors_of(certificate: Mapping[str, Any], path: Path) -> dict[str, Array]:
         raise CertificateRefused("the certificate does not say which file its profile is in")
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{path} cannot be read: {error}") from None
     if hashlib.sha256(content).hexdigest() != profile.get("sha256"):
         raise CertificateRefused(f"{path} is not the certified profile: another SHA-256")
     try:
@@ -90,8 +95,15 @@ def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progres
     """Compute every enclosure of a certificate again. Raises ``CertificateError`` for the first bound that fails."""
     try:
         formulas = Formulas(**certificate["formulas"])
-        points, bits = certificate["points"], certificate["bits"]
+        points, bits, boxes = certificate["points"], certificate["bits"], certificate["boxes"]
         at = [exact_point(p) for p in points["at"]]
+        axes = formulas.fields["inputs"] and len(at[0])
+        if not (DOUBLE <= bits <= MOST_BITS) or (boxes is not None and not 1 <= boxes["degree"] <= HIGHEST):
+            raise ValueError(f"bits must be {DOUBLE} to {MOST_BITS}, and a degree 1 to {HIGHEST}")
+        if not all(len(p) == axes and all(v.is_finite() for v in p) for p in at):
+            raise ValueError("a point has as many finite coordinates as every other")
+        if boxes is not None and len(boxes["domain"]) != axes:
+            raise ValueError("a box has a side for each coordinate")
         for name, used in (("bound", bits), ("bound_at_double_rounding", DOUBLE)):
             with precision(used):
                 found = at_points(Enclosure(formulas, tensors), at, partial(progress, f"points, {used} bits"))
@@ -103,10 +115,12 @@ def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progres
                 _hold(f"condition {condition['name']!r}", {"": condition["bound"]}, {"": error})
             if certificate["boxes"] is not None:
                 _verify_boxes(certificate["boxes"], enclosure, progress)
-    except (ValueError, KeyError, TypeError, AttributeError, ImportError, IndexError) as error:
-        raise CertificateRefused(f"the certificate cannot be evaluated: {type(error).__name__}: {error}") from None
+    except CertificateError:
+        raise
     except (ArithmeticError, Undecided) as error:
-        raise CertificateRefused(f"the certificate cannot be confirmed: {error}") from None
+        raise CertificateRefused(f"the certificate cannot be confirmed: {one_line(error)}") from None
+    except (Exception, SystemExit) as error:  # whoever wrote it may have written anything
+        raise CertificateRefused(f"the certificate cannot be evaluated: {one_line(error)}") from None
 
 
 def at_points(
@@ -134,13 +148,44 @@ def _verify_boxes(boxes: Mapping[str, Any], enclosure: Enclosure, progress: Prog
         progress("boxes", done + 1, len(covering))
 
 
-def _hold(what: str, claimed: Mapping[str, str] | Mapping[str, Any], found: Mapping[str, float]) -> None:
-    if claimed.keys() != found.keys() and "" not in found:
-        raise CertificateRefused(f"{what}: bounds of {', '.join(claimed)}, but the equations are {', '.join(found)}")
+def _hold(what: str, claimed: Mapping[str, str], found: Mapping[str, float]) -> None:
+    """Raise ``CertificateRefused`` unless every bound is finite, of an equation that there is, and not below what was
+    found. What was found of all equations together, under no name, must not be above any.
+    """
+    bounds = {name: float.fromhex(bound) for name, bound in claimed.items()}
+    if not bounds or not all(map(math.isfinite, bounds.values())):
+        raise CertificateRefused(f"{what}: a bound must be a finite number")
+    if "" not in found and bounds.keys() != found.keys():
+        raise CertificateRefused(f"{what}: bounds of {', '.join(bounds)}, but the equations are {', '.join(found)}")
     for name, value in found.items():
-        bound = max(float.fromhex(b) for b in claimed.values()) if name == "" else float.fromhex(claimed[name])
+        bound = min(bounds.values()) if name == "" else bounds[name]
         if not value <= bound:
             raise CertificateRefused(f"{what} {name}: {value:.6g} is above the bound {bound:.6g}")
+
+
+def statement(certificate: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What a certificate that holds proves, and what it does not, in words that follow from its parts."""
+    proved = [
+        "At each listed point the scaled residual of each equation is at most `points.bound`, in exact arithmetic, for "
+        "the profile whose parameters are the stored floating-point numbers and for the λ in the formulas.",
+        "With the worst rounding to 53 bits in each operation it is at most `points.bound_at_double_rounding`.",
+        "Each side condition's error at its points is at most the bound beside it.",
+    ]
+    not_proved = [
+        "That an exact solution exists near this profile: a small residual alone does not say so.",
+        "That λ is that of an exact solution: here it is a number without an error.",
+        "That formulas, points, conditions and names are those of the problem that is named: "
+        "`usd-bench certify --verify CERTIFICATE --retrace` compares them with the installed code.",
+        "That python-flint, and the interpreter of formulas in this package, have no faults.",
+    ]
+    if certificate["boxes"] is not None:
+        proved.append("At every point of `boxes.domain` the scaled residual is at most `boxes.bound`.")
+        not_proved.append("Anything outside `boxes.domain`, but at the listed points.")
+    else:
+        not_proved.append("Anything between the listed points.")
+    if certificate["formulas"]["terms"] is not None:
+        not_proved.append("What the density adds to nonlocal terms beyond `low` and `high` of `formulas.terms`.")
+    return proved, not_proved
 
 
 def main(arguments: Sequence[str] = ()) -> int:

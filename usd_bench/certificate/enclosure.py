@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from math import prod
 from typing import Any
 
@@ -76,6 +77,8 @@ class Enclosure:
         self._terms = None
         if formulas.terms is not None and formulas.density is not None:
             module, _, name = formulas.terms["of"].partition(":")
+            if module.partition(".")[0] not in plugin_packages():
+                raise ValueError(f"{module} belongs to no installed plugin of usd-bench")
             ends = (arb(float.fromhex(formulas.terms[end])) for end in ("low", "high"))
             density = Density(self._fields, Formula(formulas.density, tensors))
             kind = getattr(importlib.import_module(module), name)
@@ -112,6 +115,11 @@ class Enclosure:
     def errors(self, condition: Formula, at: Sequence[Any]) -> Any:
         """The error of a side condition at a point."""
         return _coefficients(condition(**self.inputs(at, 0)))["error"][0]
+
+
+def plugin_packages() -> set[str]:
+    """The packages that register with usd-bench here: of these a certificate may name a module, of no others."""
+    return {point.module.partition(".")[0] for point in entry_points(group="usd_bench")}
 
 
 class Terms(ABC):

@@ -131,7 +131,17 @@ def _softplus(a: Array, beta: Any = 1, threshold: Any = 20) -> Array:
     return _each(lambda v: v if _holds(v, ">", threshold) else v.exp().log1p(), a)
 
 
+def _of_balls(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both, unless they are whole numbers, with which torch has rules of its own."""
+    if not any(isinstance(v, arb) or (isinstance(v, np.ndarray) and v.dtype == object) for v in (a, b)):
+        raise ValueError("quotients and powers of whole numbers cannot be enclosed")
+    return a, b
+
+
 def _power(a: Array, power: Any) -> Array:
+    _of_balls(a, None)
+    if isinstance(power, np.ndarray):
+        raise ValueError("a power that is a tensor cannot be enclosed")
     whole = isinstance(power, int) or (isinstance(power, arb) and power.is_integer())
     exponent = int(float(power)) if whole else power
     return _each(lambda v: v.pow(acb(exponent), analytic=not whole) if isinstance(v, acb) else v**exponent, a)
@@ -194,6 +204,8 @@ def _abs(a: Array) -> Array:
 
 
 def _sum(a: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    if dtype not in (None, "float64"):
+        raise ValueError(f"a sum in {dtype} cannot be enclosed")
     axes = None if not dim and dim != 0 else tuple(np.atleast_1d(dim).tolist())
     return _plain(np.sum(a, axis=axes, keepdims=keepdim))
 
@@ -257,6 +269,8 @@ def _squeezed(a: Array, dim: Any = None) -> Array:
 
 
 def _same(a: Array, *_: Any, dtype: str | None = None, **__: Any) -> Array:
+    if a.dtype == object and dtype not in (None, "float64"):
+        raise ValueError(f"numbers are made {dtype} on the way, which cannot be enclosed")
     return exact(a.astype(float)) if dtype is not None and dtype.startswith("float") and a.dtype != object else a
 
 
@@ -265,9 +279,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sub": _subtracted,
     "rsub": lambda a, b, alpha=1: _subtracted(b, a, alpha=alpha),
     "mul": lambda a, b: _plain(np.multiply(a, b)),
-    "div": lambda a, b: _plain(np.divide(a, b)),
+    "div": lambda a, b: _plain(np.divide(*_of_balls(a, b))),
     "neg": lambda a: _plain(np.negative(a)),
-    "reciprocal": lambda a: _each(lambda v: 1 / v, a),
+    "reciprocal": lambda a: _each(lambda v: 1 / v, _of_balls(a, None)[0]),
     "pow": _power,
     **{name: _method(name) for name in ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sqrt", "asinh")},
     "sigmoid": _sigmoid,

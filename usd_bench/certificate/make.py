@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import torch
 from flint import arb
 from torch import Tensor
 
-from usd_bench.certificate.check import DOUBLE, FORMAT, Progress, digest, of_condition, silent
+from usd_bench.certificate.check import DOUBLE, FORMAT, Progress, digest, of_condition, silent, statement
 from usd_bench.certificate.enclosure import Bound, Box, Enclosure, Formulas, Jets, over_box, precision, upper
 from usd_bench.certificate.evaluate import Undecided
 from usd_bench.certificate.trace import record
@@ -72,7 +73,7 @@ def certify(
             if domain is not None:
                 box = Box.of([[float(end).hex() for end in side] for side in domain])
                 covered = _over_boxes(enclosure, box, degree, boxes, progress)
-    except (ArithmeticError, Undecided, ValueError) as error:
+    except (ArithmeticError, Undecided, ValueError, TypeError, AttributeError) as error:
         raise CertificateError(f"balls do not follow this profile: {error}") from None
     certificate: dict[str, Any] = {
         "kind": "certificate",
@@ -89,7 +90,7 @@ def certify(
         "formulas": formulas,
         "made_with": {name: version(name) for name in ("usd-bench", "python-flint", "torch")},
     }
-    certificate |= _statement(problem, certificate)
+    certificate["proved"], certificate["not_proved"] = statement(certificate)
     return {**certificate, "digest": digest(certificate)}
 
 
@@ -99,11 +100,19 @@ def _spaced(count: int, wanted: int) -> list[int]:
 
 
 def retraced(problem: Problem, profile: Profile, certificate: Mapping[str, Any]) -> bool:
-    """Whether a certificate's formulas are those of this problem and this profile."""
+    """Whether a certificate is of this problem and this profile: λ, formulas, points and side conditions."""
     stored = {} if certificate["profile"] is None else profile.tensors()
-    same = _formulas(problem, profile, stored) == certificate["formulas"]
-    conditions = [_recorded_condition(problem, profile, n)[0] for n in range(len(problem.conditions()))]
-    return same and conditions == [c["formula"] for c in certificate["conditions"]]
+    known = {tuple(row) for row in problem.evaluation().tolist()}
+    conditions = []
+    for n, condition in enumerate(problem.conditions()):
+        formula, at = _recorded_condition(problem, profile, n)
+        conditions.append((condition.name, condition.kind, formula, at))
+    return (
+        float.fromhex(certificate["lam"]) == float(profile.lam)
+        and _formulas(problem, profile, stored) == certificate["formulas"]
+        and all(tuple(map(float.fromhex, row)) in known for row in certificate["points"]["at"])
+        and conditions == [(c["name"], c["kind"], c["formula"], c["at"]) for c in certificate["conditions"]]
+    )
 
 
 def _formulas(problem: Problem, profile: Profile, stored: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -177,6 +186,10 @@ def _at_points(
         chosen.tolist(), enclosed[bits], enclosed[DOUBLE], measured.T.tolist(), strict=True
     ):
         for name, value in zip(problem.equations, values, strict=True):
+            if not (exact[name].is_finite() and rounded[name].is_finite()):
+                raise CertificateError(
+                    f"equation {name!r} at {x}: balls are too wide to tell anything; take more --bits"
+                )
             away = upper(exact[name] - arb(value))
             allowed = SLACK * upper(rounded[name].rad()) + (QUADRATURE if problem.nonlocal_terms else 0.0)
             if not away <= allowed:
@@ -228,7 +241,7 @@ def _over_boxes(enclosure: Enclosure, domain: Box, degree: int, limit: int, prog
             add(box.half(axis, side))
         progress("boxes", len(heap), limit)
     names = heap[0][3].by_equation
-    if "" in names:
+    if not math.isfinite(heap[0][3].largest):
         raise CertificateError(f"{len(heap)} boxes are too few for any bound; take more, or a smaller domain")
     return {
         "domain": [[float(a).hex(), float(b).hex()] for a, b in zip(domain.low, domain.high, strict=True)],
@@ -236,27 +249,3 @@ def _over_boxes(enclosure: Enclosure, domain: Box, degree: int, limit: int, prog
         "leaves": sorted(box.path for _, _, box, _ in heap),
         "bound": {name: max(bound.by_equation[name] for *_, bound in heap).hex() for name in names},
     }
-
-
-def _statement(problem: Problem, certificate: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What is proved and what is not, in words."""
-    proved = [
-        "At each listed point the scaled residual of each equation is at most `points.bound`, in exact arithmetic, for "
-        "the profile whose parameters are the stored floating-point numbers and for λ as written.",
-        "With the worst rounding to 53 bits in each operation it is at most `points.bound_at_double_rounding`.",
-        "Each side condition's error at its points is at most the bound beside it.",
-    ]
-    not_proved = [
-        "That an exact solution exists near this profile: a small residual alone does not say so.",
-        "That λ is that of an exact solution: here it is a number without an error.",
-        "That the formulas are those of the code: `usd-bench certify --verify CERTIFICATE --retrace` compares them.",
-        "That python-flint, and the interpreter of formulas in this package, have no faults.",
-    ]
-    if certificate["boxes"] is not None:
-        proved.append("At every point of `boxes.domain` the scaled residual is at most `boxes.bound`.")
-        not_proved.append("Anything outside `boxes.domain`, but at the listed points.")
-    else:
-        not_proved.append("Anything between the listed points.")
-    if problem.nonlocal_terms:
-        not_proved.append("What the density adds to nonlocal terms beyond `low` and `high` of `formulas.terms`.")
-    return {"proved": proved, "not_proved": not_proved}

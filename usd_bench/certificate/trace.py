@@ -61,6 +61,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive: list[Tensor] = list(inputs.values())  # so that no identity is given twice
         self._references: dict[int, dict[str, int]] = {id(t): {"ref": k} for k, t in enumerate(inputs.values())}
         self._next = len(inputs)
+        self._varying = set(range(len(inputs)))
+        """What depends on the inputs: of the rest, numbers may be read, for they are constants."""
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,7 +77,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         to = self._new()
         self.steps.append({**step, "to": to})
+        varies = not self._varying.isdisjoint(references([step["args"], step["kwargs"]]))
         parts = result if isinstance(result, (list, tuple)) else [result]
+        if varies:
+            self._varying.add(to)
+            if not all(isinstance(part, Tensor) for part in parts):
+                raise CertificateError(f"the profile or its equation reads a number off its input, by torch's {func}")
         for part, tensor in enumerate(parts):
             self._alive.append(tensor)
             self._references[id(tensor)] = {"ref": to} if tensor is result else {"ref": to, "part": part}

@@ -132,9 +132,16 @@ def _verified(
         if certificate["profile"] is None:
             _, problem, found, _ = _of_reference(registry, selector(certificate["problem"], certificate["parameters"]))
         else:
-            _, problem, found = restored(registry, profile)
+            header, problem, found = restored(registry, profile)
+            for name in ("problem", "parameters", "solver", "run_id"):
+                if certificate.get(name) != header[name]:
+                    raise CertificateRefused(
+                        f"{path} names {name} {certificate.get(name)!r}; the profile, {header[name]!r}"
+                    )
         if not retraced(problem, found, certificate):
-            raise CertificateRefused(f"{path}: its formulas are not those of the installed code")
+            raise CertificateRefused(
+                f"{path}: its λ, formulas, points or conditions are not those of the installed code"
+            )
     return certificate
 
 
@@ -199,11 +206,13 @@ def _made(
 
 
 def _print(certificate: dict[str, Any]) -> None:
+    from usd_bench.certificate.check import statement
+
     points, boxes = certificate["points"], certificate["boxes"]
     rows = [
         {
             "what": name,
-            "measured": float.fromhex(points["measured"][name]),
+            "measured": float.fromhex(points.get("measured", {}).get(name, "nan")),
             "bound": float.fromhex(points["bound"][name]),
             "double": float.fromhex(points["bound_at_double_rounding"][name]),
             "boxes": None if boxes is None else float.fromhex(boxes["bound"][name]),
@@ -227,8 +236,8 @@ def _print(certificate: dict[str, Any]) -> None:
         sides = " × ".join(f"[{float.fromhex(a):g}, {float.fromhex(b):g}]" for a, b in boxes["domain"])
         click.echo(f"boxes: {len(boxes['leaves'])} cover {sides}")
     click.echo()
-    for title, key in (("proved", "proved"), ("not proved", "not_proved")):
-        for sentence in certificate[key]:
+    for title, sentences in zip(("proved", "not proved"), statement(certificate), strict=True):
+        for sentence in sentences:
             click.echo(f"{title}: {sentence}")
 
 

@@ -170,6 +170,8 @@ def command(
         Every.parse(checkpoint_every)
     trackers = tuple(name.strip() for names in track for name in names.split(","))
     check_trackers(registry, trackers)
+    if print_slurm and part is not None:
+        raise click.UsageError("--print-slurm makes the parts itself; leave out --part")
     if print_slurm:
         click.echo(script(click.get_current_context(), planned, machines.jobs, machines.threads))
         return 0

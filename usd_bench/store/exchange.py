@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -75,7 +74,8 @@ def pull(url: str, out: Path, artifacts: bool = True, progress: Progress = silen
     """
     remote = _Remote(url)
     manifest = remote.manifest()
-    wanted = [name for name in manifest if _wanted(name, manifest, out, artifacts)]
+    same = {run_id for name in manifest if (run_id := _run_of(name)) and _same_row(run_id, manifest, out)}
+    wanted = [name for name in manifest if _wanted(name, manifest, out, artifacts, same)]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=out) as folder:
         (Path(folder) / "runs").mkdir()
@@ -85,7 +85,12 @@ def pull(url: str, out: Path, artifacts: bool = True, progress: Progress = silen
                 raise StoreError(f"{name} at {url} is not the file of its manifest; nothing was added")
             write_atomically(Path(folder) / name, content)
             progress(done + 1, len(wanted))
-        return merge([Path(folder)], out, artifacts)
+        result = merge([Path(folder)], out, artifacts)
+        for name in wanted:  # what a run that was here already lacked
+            if name.startswith("artifacts/") and _run_of(name) in same:
+                write_atomically(out / name, (Path(folder) / name).read_bytes())
+    result.kept += sorted(same)
+    return result
 
 
 class _Remote:
@@ -146,17 +151,26 @@ def _files(store: Path, artifacts: bool) -> Iterator[Path]:
                 yield path
 
 
-def _wanted(name: str, manifest: Mapping[str, Any], out: Path, artifacts: bool) -> bool:
-    """Whether a file is to be fetched: those of runs of which ``out`` has the same row are not."""
-    kind, _, rest = name.partition("/")
-    if kind == "artifacts" and not artifacts:
-        return False
-    run_id = PurePosixPath(rest).parts[0].removesuffix(".parquet") if rest else ""
-    if run_id.startswith(PACKED) or kind == "env":
-        here = out / name
-        return not (here.is_file() and _digest(here.read_bytes()) == manifest[name])
+def _run_of(name: str) -> str:
+    """The run that a file belongs to; "" for one of many, or of none."""
+    parts = PurePosixPath(name).parts
+    run_id = parts[1].removesuffix(".parquet") if len(parts) > 1 and parts[0] != "env" else ""
+    return "" if run_id.startswith(PACKED) else run_id
+
+
+def _same_row(run_id: str, manifest: Mapping[str, str], out: Path) -> bool:
     row = out / "runs" / f"{run_id}.parquet"
-    return not (row.is_file() and _digest(row.read_bytes()) == manifest.get(f"runs/{run_id}.parquet"))
+    return row.is_file() and _digest(row.read_bytes()) == manifest.get(f"runs/{run_id}.parquet")
+
+
+def _wanted(name: str, manifest: Mapping[str, str], out: Path, artifacts: bool, same: set[str]) -> bool:
+    """Whether a file is to be fetched: rows and traces of runs that are here are not, nor any file that is."""
+    if name.startswith("artifacts/") and not artifacts:
+        return False
+    if _run_of(name) in same and not name.startswith("artifacts/"):
+        return False
+    here = out / name
+    return not (here.is_file() and (_run_of(name) in same or _digest(here.read_bytes()) == manifest[name]))
 
 
 def _digest(content: bytes) -> str:

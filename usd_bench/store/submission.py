@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,19 @@ def submit(store: Path, folder: Path, *, how: str, beside: str, contact: str) ->
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is there already, with something in it; choose another")
-    merge([store], folder, artifacts=False)
-    pack(folder)
-    (folder / "artifacts").rmdir()
-    _check_rules(folder, store)
-    said = {"format": FORMAT, "how": how, "beside": beside, "contact": contact, **_facts(folder)}
-    said["signature"] = digest(said)
-    write_atomically(folder / NAME, json.dumps(said, indent=2, ensure_ascii=False).encode())
+    if not how.strip():
+        raise StoreError("--how is empty; say which suite or commands made the runs")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".submission-", dir=folder.parent) as scratch:
+        made = Path(scratch) / "made"
+        merge([store], made, artifacts=False)
+        pack(made)
+        (made / "artifacts").rmdir()
+        _check_rules(made, store)
+        said = {"format": FORMAT, "how": how, "beside": beside, "contact": contact, **_facts(made)}
+        said["signature"] = digest(said)
+        write_atomically(made / NAME, json.dumps(said, indent=2, ensure_ascii=False).encode())
+        made.replace(folder)  # all of it or nothing
     return said
 
 
@@ -54,6 +61,9 @@ def check(folder: Path) -> dict[str, Any]:
     if said.get("signature") != digest({name: value for name, value in said.items() if name != "signature"}):
         raise StoreError(f"{folder / NAME} is not what was signed")
     facts = _facts(folder)
+    lacking = [name for name in ("how", "beside", "contact", *facts) if name not in said]
+    if lacking:
+        raise StoreError(f"{folder / NAME} says nothing of {', '.join(lacking)}")
     for name in sorted(said["files"].keys() | facts["files"].keys()):
         if said["files"].get(name) != facts["files"].get(name):
             raise StoreError(f"{folder / name} is not the file that was signed")
