@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.conftest import Cli, one_line_error
-from usd_bench.certificate.check import digest, tensors_of, verify
+from usd_bench.certificate.check import digest_of, tensors_of, verify
 from usd_bench.certificate.enclosure import (
     Box,
     Density,
@@ -394,7 +394,7 @@ def test_leaves_must_cover_their_box_once() -> None:
 
 def signed(certificate: dict[str, Any]) -> dict[str, Any]:
     """With the digest that belongs to it, as somebody who means to deceive would write it."""
-    return certificate | {"digest": digest(certificate)}
+    return certificate | {"digest": digest_of(certificate)}
 
 
 @pytest.fixture

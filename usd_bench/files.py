@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
 from usd_bench.errors import StoreError
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of what a file holds, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

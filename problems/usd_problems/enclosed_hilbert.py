@@ -4,10 +4,10 @@ With z = s - t, for a density Ω that is cut off outside [low, high]:
 
     W(s) = (1/π) PV ∫ Ω(t) [coth z - 1] dt,        V(s) = (1/π) ∫ Ω(t) e^-z ln tanh(|z|/2) dt
 
-Within ``NEAR`` of the target, Ω is its Taylor polynomial with Lagrange's remainder, against moments of the kernels. All
-else goes by Gauss's rule on panels, each with a bound of its error from the largest value on a rectangle around the
-panel's Bernstein ellipse. Source: Trefethen, Approximation Theory and Approximation Practice (2013), theorem 19.3;
-kernels: docs/mathematics.md.
+Near the target, Ω is its Taylor polynomial with Lagrange's remainder, against moments of the kernels. All else goes by
+Gauss's rule on panels, each with a bound of its error from the largest value on a rectangle around its Bernstein
+ellipse. Source: Trefethen, Approximation Theory and Approximation Practice (2013), theorem 19.3; kernels:
+docs/mathematics.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ NEAR_BITS, LENGTH = 6, 14
 
 HALVINGS = 14
 """Of a panel, at most, before a density counts as one that cannot be enclosed."""
-
 
 EXACT = 2300
 """Bits with which floating-point numbers are added exactly."""
@@ -86,7 +85,7 @@ class HilbertTerms(Terms):
 
     def _analytic(self, low: Any, high: Any, halvings: int = 0) -> Iterator[Panel]:
         bound = self._around(low, high)
-        if not (bound.is_finite() and bound * _rule_error(1) < arb(2) ** -60):
+        if not (bound.is_finite() and bound * _rule_error() < arb(2) ** -60):
             if halvings == HALVINGS:
                 raise ArithmeticError(f"the density is not smooth enough between {low.str(6)} and {high.str(6)}")
             middle = ((low + high) / 2).mid()
@@ -137,7 +136,7 @@ class HilbertTerms(Terms):
         centre = (panel.low + panel.high) / 2
         distance = abs(at - centre) - reach  # of the ellipse's bounding rectangle, along the axis
         # |coth z| <= coth Re z and |ln tanh(z/2)| = |2 artanh e^-z| <= 2 artanh e^-Re z, for Re z > 0.
-        error = panel.bound * panel.half * _rule_error(1)
+        error = panel.bound * panel.half * _rule_error()
         of_gradient = (distance.coth() + 1) * error
         of_velocity = (-(at - centre) + reach).exp() * 2 * (-distance).exp().atanh() * error
         return gradient + _around_zero(of_gradient), velocity + _around_zero(of_velocity)
@@ -194,9 +193,9 @@ def _kernels(z: Any) -> tuple[Any, Any]:
     return -2 / (1 - e * e), -2 * e.atanh() / e
 
 
-def _rule_error(half: Any) -> Any:
-    """Of Gauss's rule on an interval of that half-width, for a function bounded by 1 on its ellipse."""
-    return half * arb(64) / 15 * arb(RHO) ** (-2 * (NODES - 1)) / (1 - arb(RHO) ** -2)
+def _rule_error() -> Any:
+    """Of Gauss's rule on [-1, 1], for a function bounded by 1 on its ellipse."""
+    return arb(64) / 15 * arb(RHO) ** (-2 * (NODES - 1)) / (1 - arb(RHO) ** -2)
 
 
 def _around_zero(radius: Any) -> Any:

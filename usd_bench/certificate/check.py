@@ -6,7 +6,6 @@ but the module that encloses nonlocal terms, if there are any.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from usd_bench.certificate.enclosure import (
     Box,
@@ -31,6 +30,8 @@ from usd_bench.certificate.enclosure import (
 )
 from usd_bench.certificate.evaluate import Array, Formula, Undecided
 from usd_bench.errors import CertificateError, CertificateRefused, one_line
+from usd_bench.files import sha256
+from usd_bench.reproducibility import digest
 
 FORMAT = 1
 DOUBLE = 53
@@ -47,18 +48,16 @@ def silent(what: str, done: int, total: int) -> None:
     """No progress."""
 
 
-def digest(certificate: Mapping[str, Any]) -> str:
-    """SHA-256 of everything a certificate says but its digest."""
-    said = {name: value for name, value in certificate.items() if name != "digest"}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest_of(certificate: Mapping[str, Any]) -> str:
+    """The digest of everything a certificate says but its digest."""
+    return digest({name: value for name, value in certificate.items() if name != "digest"})
 
 
 def read(path: Path) -> dict[str, Any]:
     """A certificate that is what was written. Raises ``CertificateError``."""
     try:
         certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        is_one, made = certificate["kind"] == "certificate", digest(certificate)
+        is_one, made = certificate["kind"] == "certificate", digest_of(certificate)
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -83,10 +82,10 @@ def tensors_of(certificate: Mapping[str, Any], path: Path) -> dict[str, Array]:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise CertificateError(f"{path} cannot be read: {error}") from None
-    if hashlib.sha256(content).hexdigest() != profile.get("sha256"):
+    if sha256(content) != profile.get("sha256"):
         raise CertificateRefused(f"{path} is not the certified profile: another SHA-256")
     try:
-        return {name: np.asarray(values) for name, values in load_file(path).items()}
+        return {name: np.asarray(values) for name, values in load(content).items()}
     except SafetensorError as error:
         raise CertificateError(f"{path} cannot be read: {error}") from None
 
@@ -97,7 +96,7 @@ def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progres
         formulas = Formulas(**certificate["formulas"])
         points, bits, boxes = certificate["points"], certificate["bits"], certificate["boxes"]
         at = [exact_point(p) for p in points["at"]]
-        axes = formulas.fields["inputs"] and len(at[0])
+        axes = len(at[0])
         if not (DOUBLE <= bits <= MOST_BITS) or (boxes is not None and not 1 <= boxes["degree"] <= HIGHEST):
             raise ValueError(f"bits must be {DOUBLE} to {MOST_BITS}, and a degree 1 to {HIGHEST}")
         if not all(len(p) == axes and all(v.is_finite() for v in p) for p in at):
@@ -106,15 +105,15 @@ def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progres
             raise ValueError("a box has a side for each coordinate")
         for name, used in (("bound", bits), ("bound_at_double_rounding", DOUBLE)):
             with precision(used):
-                found = at_points(Enclosure(formulas, tensors), at, partial(progress, f"points, {used} bits"))
-            _hold(f"points.{name}", points[name], found)
+                rows = at_points(Enclosure(formulas, tensors), at, partial(progress, f"points, {used} bits"))
+                _hold(f"points.{name}", points[name], largest(rows))
         with precision(bits):
             enclosure = Enclosure(formulas, tensors)
             for condition in certificate["conditions"]:
                 error = of_condition(enclosure, condition)
                 _hold(f"condition {condition['name']!r}", {"": condition["bound"]}, {"": error})
-            if certificate["boxes"] is not None:
-                _verify_boxes(certificate["boxes"], enclosure, progress)
+            if boxes is not None:
+                _verify_boxes(boxes, enclosure, progress)
     except CertificateError:
         raise
     except (ArithmeticError, Undecided) as error:
@@ -124,15 +123,19 @@ def verify(certificate: Mapping[str, Any], tensors: Mapping[str, Array], progres
 
 
 def at_points(
-    enclosure: Enclosure, at: Sequence[Sequence[Any]], progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict[str, float]:
-    """For each equation the largest |scaled residual| at the points."""
-    largest: dict[str, float] = {}
+    enclosure: Enclosure, at: Sequence[Sequence[Any]], progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """The scaled residual of each equation at each point."""
+    rows = []
     for done, point in enumerate(at):
-        for name, value in enclosure.at_point(point).items():
-            largest[name] = max(largest.get(name, 0.0), upper(value))
+        rows.append(enclosure.at_point(point))
         progress(done + 1, len(at))
-    return largest
+    return rows
+
+
+def largest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """For each equation the largest |scaled residual| of these."""
+    return {name: max(upper(row[name]) for row in rows) for name in rows[0]}
 
 
 def of_condition(enclosure: Enclosure, condition: Mapping[str, Any]) -> float:

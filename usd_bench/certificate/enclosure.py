@@ -93,9 +93,10 @@ class Enclosure:
         for field, jets in self._jets.items():
             value = series[field][0]
             for name, axes in jets.items():
-                found[name] = _entry(
-                    value.derivative(axes, degree) if isinstance(value, Taylor) else _constant(value, axes)
-                )
+                if isinstance(value, Taylor):
+                    found[name] = _entry(value.derivative(axes, degree))
+                else:  # a field that does not vary
+                    found[name] = _entry(arb(0) if axes else value)
         if self._terms is not None:
             if degree > 0:
                 raise ValueError("nonlocal terms are enclosed at points, not over boxes")
@@ -254,10 +255,6 @@ def _entry(value: Any) -> Array:
     entry = np.empty(1, dtype=object)
     entry[0] = value
     return entry
-
-
-def _constant(value: Any, axes: Sequence[int]) -> Any:
-    return value if not axes else arb(0)
 
 
 def _coefficients(found: Mapping[str, Array]) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@ comparison that the balls leave open, are errors: there is no guess.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,9 +37,8 @@ class Formula:
         for step in self._steps:
             if step["op"] not in OPERATIONS:
                 raise ValueError(f"operation {step['op']!r} is not one that can be enclosed")
-            if self._known.keys() >= set(
-                references([step["args"], step["kwargs"]])
-            ):  # of constants only: once for all points
+            if self._known.keys() >= set(references([step["args"], step["kwargs"]])):
+                # Of constants only: once for all points.
                 self._known[step["to"]] = self._carried_out(step, self._known)
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
@@ -155,22 +155,18 @@ def _holds(a: Any, relation: str, b: Any) -> bool:
     if not isinstance(a, arb) and not isinstance(b, arb):
         return bool(_PLAIN[relation](a, b))
     difference = arb(a) - arb(b)
-    if relation == "==":
-        if difference.is_zero():
-            return True
-        if not difference.contains(0):
-            return False
-    elif difference > 0 or difference < 0 or difference.is_zero():
-        return bool(_PLAIN[relation](1 if difference > 0 else -1 if difference < 0 else 0, 0))
+    for sign, is_so in ((1, difference > 0), (-1, difference < 0), (0, difference.is_zero())):
+        if is_so:
+            return bool(_PLAIN[relation](sign, 0))
     raise Undecided(f"{difference} {relation} 0")
 
 
 _PLAIN: dict[str, Callable[[Any, Any], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
 }
 
 
@@ -332,5 +328,3 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "scalar_tensor": lambda value, **_: _filled((), value),
 }
 """What each of torch's operations does to arrays of balls."""
-
-__all__ = ["OPERATIONS", "Array", "Formula", "Undecided", "acb", "exact"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,13 +16,24 @@ import torch
 from flint import arb
 from torch import Tensor
 
-from usd_bench.certificate.check import DOUBLE, FORMAT, Progress, digest, of_condition, silent, statement
+from usd_bench.certificate.check import (
+    DOUBLE,
+    FORMAT,
+    Progress,
+    at_points,
+    digest_of,
+    largest,
+    of_condition,
+    silent,
+    statement,
+)
 from usd_bench.certificate.enclosure import Bound, Box, Enclosure, Formulas, Jets, over_box, precision, upper
 from usd_bench.certificate.evaluate import Undecided
 from usd_bench.certificate.trace import record
 from usd_bench.errors import CertificateError
+from usd_bench.files import sha256
 from usd_bench.metrics import measure
-from usd_bench.problem import Problem
+from usd_bench.problem import Condition, Problem
 from usd_bench.profile import Profile
 
 SLACK = 10.0
@@ -65,10 +76,11 @@ def certify(
     measured = measure(problem, profile, chosen).scaled
     arrays = {name: tensor.numpy() for name, tensor in stored.items()}
     try:
-        bounds = _at_points(problem, Formulas(**formulas), arrays, chosen, measured, bits, progress)
+        bounds = _at_points(problem, formulas, arrays, chosen, measured, bits, progress)
         with precision(bits):
-            enclosure = Enclosure(Formulas(**formulas), arrays)
-            conditions = [_condition(problem, profile, enclosure, n) for n in range(len(problem.conditions()))]
+            enclosure = Enclosure(formulas, arrays)
+            conditions = [_condition(problem, profile, condition) for condition in problem.conditions()]
+            conditions = [{**said, "bound": of_condition(enclosure, said).hex()} for said in conditions]
             covered = None
             if domain is not None:
                 box = Box.of([[float(end).hex() for end in side] for side in domain])
@@ -80,18 +92,16 @@ def certify(
         "format": FORMAT,
         **subject,
         "lam": float(profile.lam).hex(),
-        "profile": None
-        if file is None
-        else {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+        "profile": None if file is None else {"file": file.name, "sha256": sha256(file.read_bytes())},
         "bits": bits,
         "points": {"at": [[v.hex() for v in row] for row in chosen.tolist()], **bounds},
         "conditions": conditions,
         "boxes": covered,
-        "formulas": formulas,
+        "formulas": asdict(formulas),
         "made_with": {name: version(name) for name in ("usd-bench", "python-flint", "torch")},
     }
     certificate["proved"], certificate["not_proved"] = statement(certificate)
-    return {**certificate, "digest": digest(certificate)}
+    return {**certificate, "digest": digest_of(certificate)}
 
 
 def _spaced(count: int, wanted: int) -> list[int]:
@@ -103,19 +113,19 @@ def retraced(problem: Problem, profile: Profile, certificate: Mapping[str, Any])
     """Whether a certificate is of this problem and this profile: λ, formulas, points and side conditions."""
     stored = {} if certificate["profile"] is None else profile.tensors()
     known = {tuple(row) for row in problem.evaluation().tolist()}
-    conditions = []
-    for n, condition in enumerate(problem.conditions()):
-        formula, at = _recorded_condition(problem, profile, n)
-        conditions.append((condition.name, condition.kind, formula, at))
+    conditions = [_condition(problem, profile, condition) for condition in problem.conditions()]
+    said = [
+        {name: value for name, value in condition.items() if name != "bound"} for condition in certificate["conditions"]
+    ]
     return (
         float.fromhex(certificate["lam"]) == float(profile.lam)
-        and _formulas(problem, profile, stored) == certificate["formulas"]
+        and asdict(_formulas(problem, profile, stored)) == certificate["formulas"]
         and all(tuple(map(float.fromhex, row)) in known for row in certificate["points"]["at"])
-        and conditions == [(c["name"], c["kind"], c["formula"], c["at"]) for c in certificate["conditions"]]
+        and conditions == said
     )
 
 
-def _formulas(problem: Problem, profile: Profile, stored: Mapping[str, Tensor]) -> dict[str, Any]:
+def _formulas(problem: Problem, profile: Profile, stored: Mapping[str, Tensor]) -> Formulas:
     x = problem.evaluation()[:1]
     inputs = _inputs(problem)
     lam = torch.tensor(float(profile.lam), dtype=torch.float64)
@@ -132,14 +142,13 @@ def _formulas(problem: Problem, profile: Profile, stored: Mapping[str, Tensor]) 
         density = record(lambda given: {"density": problem.density(*_split(problem, given))}, values, {})
         low, high = problem.extent(float(profile.lam))[0]
         terms = {"of": problem.enclosed_terms, "low": float(low).hex(), "high": float(high).hex()}
-    formulas = Formulas(
+    return Formulas(
         fields=record(lambda given: profile.fields(given["x"]), {"x": x}, stored),
         residual=record(residual, inputs, {}),
         jets=_jets(problem),
         density=density,
         terms=terms,
     )
-    return asdict(formulas)
 
 
 def _jets(problem: Problem) -> Jets:
@@ -173,15 +182,13 @@ def _at_points(
     progress: Progress,
 ) -> dict[str, Any]:
     """Bounds at the points, of the residual itself and at double rounding, both held against the harness's values."""
-    found: dict[int, dict[str, float]] = {}
+    at = [[arb(v) for v in x] for x in chosen.tolist()]
     enclosed: dict[int, list[dict[str, Any]]] = {}
-    for b in (bits, DOUBLE):
-        with precision(b):
-            enclosure, enclosed[b] = Enclosure(formulas, tensors), []
-            for done, x in enumerate(chosen.tolist()):
-                enclosed[b].append(enclosure.at_point([arb(v) for v in x]))
-                progress(f"points, {b} bits", done + 1, len(chosen))
-        found[b] = {name: max(upper(row[name]) for row in enclosed[b]) for name in problem.equations}
+    bounds: dict[int, dict[str, float]] = {}
+    for used in (bits, DOUBLE):
+        with precision(used):
+            enclosed[used] = at_points(Enclosure(formulas, tensors), at, partial(progress, f"points, {used} bits"))
+            bounds[used] = largest(enclosed[used])
     for x, exact, rounded, values in zip(
         chosen.tolist(), enclosed[bits], enclosed[DOUBLE], measured.T.tolist(), strict=True
     ):
@@ -199,23 +206,17 @@ def _at_points(
                 )
     return {
         "measured": {n: float(v).hex() for n, v in zip(problem.equations, measured.abs().amax(1), strict=True)},
-        "bound": {name: value.hex() for name, value in found[bits].items()},
-        "bound_at_double_rounding": {name: value.hex() for name, value in found[DOUBLE].items()},
+        "bound": {name: value.hex() for name, value in bounds[bits].items()},
+        "bound_at_double_rounding": {name: value.hex() for name, value in bounds[DOUBLE].items()},
     }
 
 
-def _recorded_condition(problem: Problem, profile: Profile, n: int) -> tuple[dict[str, Any], list[list[str]]]:
-    condition = problem.conditions()[n]
+def _condition(problem: Problem, profile: Profile, condition: Condition) -> dict[str, Any]:
+    """What a certificate says of a side condition, its bound aside."""
     lam = torch.tensor(float(profile.lam), dtype=torch.float64)
     formula = record(lambda given: {"error": condition.error(*_split(problem, given), lam)}, _inputs(problem), {})
-    return formula, [[v.hex() for v in row] for row in condition.at.tolist()]
-
-
-def _condition(problem: Problem, profile: Profile, enclosure: Enclosure, n: int) -> dict[str, Any]:
-    condition = problem.conditions()[n]
-    formula, at = _recorded_condition(problem, profile, n)
-    said = {"name": condition.name, "kind": condition.kind, "at": at, "formula": formula}
-    return {**said, "bound": of_condition(enclosure, said).hex()}
+    at = [[v.hex() for v in row] for row in condition.at.tolist()]
+    return {"name": condition.name, "kind": condition.kind, "at": at, "formula": formula}
 
 
 def _over_boxes(enclosure: Enclosure, domain: Box, degree: int, limit: int, progress: Progress) -> dict[str, Any]:

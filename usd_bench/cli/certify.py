@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from usd_bench.cli.common import (
+    bars,
     json_option,
     load_registry,
     out_option,
@@ -96,9 +95,9 @@ def command(
     except ImportError:
         raise CertificateError("ball arithmetic needs python-flint: pip install 'usd-bench[certify]'") from None
 
-    with _progress(quiet) as progress:
+    with bars(quiet) as progress:
         if verify is not None:
-            certificate = _verified(verify, profile, retrace, out, plugin_dirs, progress)
+            certificate = _verified(verify, profile, retrace, plugin_dirs, progress)
         else:
             registry = load_registry(plugin_dirs)
             subject, problem, found, file = (
@@ -117,7 +116,7 @@ def command(
 
 
 def _verified(
-    path: Path, profile: Path | None, retrace: bool, out: Path, plugin_dirs: tuple[Path, ...], progress: Progress
+    path: Path, profile: Path | None, retrace: bool, plugin_dirs: tuple[Path, ...], progress: Progress
 ) -> dict[str, Any]:
     from usd_bench.certificate.check import beside, read, tensors_of, verify
 
@@ -239,24 +238,3 @@ def _print(certificate: dict[str, Any]) -> None:
     for title, sentences in zip(("proved", "not proved"), statement(certificate), strict=True):
         for sentence in sentences:
             click.echo(f"{title}: {sentence}")
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    """A live bar on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True, highlight=False, markup=False)
-    if quiet or not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    with Bars(console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield show

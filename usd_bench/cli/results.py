@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from usd_bench.cli.common import json_option, out_option, print_json, type_of_folder, warn
+from usd_bench.cli.common import bars, json_option, out_option, print_json, type_of_folder, warn
 from usd_bench.errors import StoreError
-
-if TYPE_CHECKING:
-    from usd_bench.store.exchange import Progress
 
 no_artifacts = click.option("--no-artifacts", is_flag=True, help="Rows, traces and environments only.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -46,8 +41,8 @@ def push(store: Path, url: str, no_artifacts: bool, overwrite: bool, quiet: bool
     _needs_fsspec()
     from usd_bench.store.exchange import push as send
 
-    with _progress("sent", quiet) as progress:
-        done = send(store, url, not no_artifacts, overwrite, progress)
+    with bars(quiet) as show:
+        done = send(store, url, not no_artifacts, overwrite, partial(show, "files sent"))
     click.echo(f"{len(done.sent)} files sent to {url}, {len(done.there)} were there")
 
 
@@ -61,8 +56,8 @@ def pull(url: str, no_artifacts: bool, quiet: bool, out: Path) -> None:
     _needs_fsspec()
     from usd_bench.store.exchange import pull as fetch
 
-    with _progress("fetched", quiet) as progress:
-        done = fetch(url, out, not no_artifacts, progress)
+    with bars(quiet) as show:
+        done = fetch(url, out, not no_artifacts, partial(show, "files fetched"))
     warn(done.skipped)
     replaced = f", {len(done.replaced)} that were killed replaced" if done.replaced else ""
     click.echo(f"{len(done.added)} runs added to {out}{replaced}, {len(done.kept)} were there")
@@ -128,18 +123,3 @@ def _needs_fsspec() -> None:
         import fsspec  # noqa: F401 (whether it is there)
     except ImportError:
         raise StoreError("URLs need fsspec: pip install 'usd-bench[exchange]'") from None
-
-
-@contextmanager
-def _progress(verb: str, quiet: bool) -> Iterator[Progress]:
-    """A live bar on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True, highlight=False, markup=False)
-    if quiet or not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with Bars(console=console, transient=True) as bars:
-        task = bars.add_task(f"files {verb}", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)

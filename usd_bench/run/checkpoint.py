@@ -9,7 +9,6 @@ was not.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from usd_bench import __version__
 from usd_bench.errors import CheckpointError, SelectorError, StoreError
+from usd_bench.files import sha256
 from usd_bench.tensorfile import read_tensors, write_tensors
 
 LAST, BEST, TRACE = "last.ckpt", "best.ckpt", "trace.jsonl"
@@ -92,7 +92,7 @@ def check_checkpoint(path: Path, wanted: Mapping[str, Any]) -> str:
                 f"{path} is a checkpoint with {what} {json.dumps(header.get(what))}, not {json.dumps(value)}; "
                 "resume it with what it was made with"
             )
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path.read_bytes())
 
 
 def write_checkpoint(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -105,8 +105,6 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], tensors: Mapping[str
             own.unlink(missing_ok=True)
             try:
                 os.link(path, own)
-            except FileNotFoundError:
-                raise
             except OSError:  # a file system without links
                 shutil.copy2(path, own)
             os.replace(own, previous)

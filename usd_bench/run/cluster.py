@@ -80,7 +80,7 @@ def execute_on_cluster(
         "anew": sorted(following.anew & attempts.keys()),
     }
     news: queue.Queue[Future | Event] = queue.Queue()
-    pending: dict[str, Job] = {}
+    pending: dict[str, tuple[Job, Future]] = {}
 
     with _quiet(), _client(scheduler, workers, threads, on_gpu) as client, counted_interrupts() as interrupts:
         _check_workers(client, out, on_gpu)
@@ -88,17 +88,15 @@ def execute_on_cluster(
 
         def submit(job: Job) -> None:
             key = f"run-{job.run_id}-{sweep}-{attempts[job.run_id]}"
-            pending[key] = job
             resources = {GPU: 1} if on_gpu else None
             future = client.submit(_run, job.to_json(), request, key=key, pure=False, resources=resources)
-            futures[key] = future
+            pending[key] = job, future  # which is held here, or dask would drop its task
             future.add_done_callback(news.put)
 
         def heard(event: tuple[Any, Mapping[str, Any]]) -> None:
             message = event[1]
             news.put(Event(by_id[message["run_id"]], message["kind"], dict(message["data"])))
 
-        futures: dict[str, Future] = {}
         client.subscribe_topic(sweep, heard)
         for job in jobs:
             submit(job)
@@ -118,8 +116,7 @@ def execute_on_cluster(
             if isinstance(item, Event):
                 on_event(item)
                 continue
-            job, error = pending.pop(item.key), _error(item)
-            futures.pop(item.key)
+            job, error = pending.pop(item.key)[0], _error(item)
             if item.status == "finished":
                 status, reason = item.result()
                 if status:
@@ -200,9 +197,7 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _client(scheduler: str | None, workers: int, threads: int | None, on_gpu: bool) -> Iterator[Client]:
     """A client of that scheduler, or of one of its own."""
-    with dask.config.set(
-        {"distributed.scheduler.allowed-failures": 0, "distributed.client.scheduler-info-interval": "2s"}
-    ):
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         if scheduler is None:
             with _cluster(workers, threads or 1, on_gpu) as cluster, Client(cluster) as client:
                 yield client

@@ -6,7 +6,6 @@ finished and does not count, so that neither end needs renames or locks, and a p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from usd_bench.errors import StoreError, one_line
-from usd_bench.files import write_atomically
+from usd_bench.files import sha256, write_atomically
 from usd_bench.store.merge import Merged, merge
 from usd_bench.store.reader import PACKED
 
@@ -51,7 +50,7 @@ def push(store: Path, url: str, artifacts: bool = True, overwrite: bool = False,
     remote, result = _Remote(url), Pushed()
     known = remote.manifest(absent={})
     found = {str(PurePosixPath(path.relative_to(store))): path for path in _files(store, artifacts)}
-    digests = {name: _digest(path.read_bytes()) for name, path in found.items()}
+    digests = {name: sha256(path.read_bytes()) for name, path in found.items()}
     other = sorted(name for name in digests if name in known and known[name] != digests[name])
     if other and not overwrite:
         raise StoreError(f"{url} has another {other[0]}, and {len(other) - 1} more; --overwrite replaces them")
@@ -74,14 +73,15 @@ def pull(url: str, out: Path, artifacts: bool = True, progress: Progress = silen
     """
     remote = _Remote(url)
     manifest = remote.manifest()
-    same = {run_id for name in manifest if (run_id := _run_of(name)) and _same_row(run_id, manifest, out)}
+    rows = [name for name in manifest if name.startswith("runs/") and _run_of(name)]
+    same = {_run_of(name) for name in rows if _here(name, manifest, out)}
     wanted = [name for name in manifest if _wanted(name, manifest, out, artifacts, same)]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=out) as folder:
         (Path(folder) / "runs").mkdir()
         for done, name in enumerate(wanted):
             content = remote.read(name)
-            if _digest(content) != manifest[name]:
+            if sha256(content) != manifest[name]:
                 raise StoreError(f"{name} at {url} is not the file of its manifest; nothing was added")
             write_atomically(Path(folder) / name, content)
             progress(done + 1, len(wanted))
@@ -158,20 +158,16 @@ def _run_of(name: str) -> str:
     return "" if run_id.startswith(PACKED) else run_id
 
 
-def _same_row(run_id: str, manifest: Mapping[str, str], out: Path) -> bool:
-    row = out / "runs" / f"{run_id}.parquet"
-    return row.is_file() and _digest(row.read_bytes()) == manifest.get(f"runs/{run_id}.parquet")
+def _here(name: str, manifest: Mapping[str, str], out: Path) -> bool:
+    """Whether a store has a file, with the content of the manifest."""
+    path = out / name
+    return path.is_file() and sha256(path.read_bytes()) == manifest[name]
 
 
 def _wanted(name: str, manifest: Mapping[str, str], out: Path, artifacts: bool, same: set[str]) -> bool:
     """Whether a file is to be fetched: rows and traces of runs that are here are not, nor any file that is."""
     if name.startswith("artifacts/") and not artifacts:
         return False
-    if _run_of(name) in same and not name.startswith("artifacts/"):
-        return False
-    here = out / name
-    return not (here.is_file() and (_run_of(name) in same or _digest(here.read_bytes()) == manifest[name]))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    if _run_of(name) in same:
+        return name.startswith("artifacts/") and not (out / name).is_file()
+    return not _here(name, manifest, out)

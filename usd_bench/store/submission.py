@@ -6,7 +6,6 @@ something was changed after it was made. It does not show who made it: whoever c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections import Counter
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from usd_bench.errors import StoreError
-from usd_bench.files import write_atomically
+from usd_bench.files import sha256, write_atomically
 from usd_bench.reproducibility import digest
 from usd_bench.store.merge import merge, pack
 from usd_bench.store.reader import read
@@ -96,7 +95,7 @@ def _facts(folder: Path) -> dict[str, Any]:
             row["env_id"]: json.loads(row["record"]) for row in sorted(env, key=lambda row: str(row["env_id"]))
         },
         "files": {
-            str(path.relative_to(folder).as_posix()): hashlib.sha256(path.read_bytes()).hexdigest()
+            str(path.relative_to(folder).as_posix()): sha256(path.read_bytes())
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name != NAME
         },
