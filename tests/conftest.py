@@ -28,6 +28,9 @@ settings.load_profile("steady")
 
 PLUGINS = Path(__file__).parent / "plugins"
 
+OF_THE_HOUR = ("time_setup_s", "time_solve_s", "time_eval_s", "peak_rss_mib", "started_at", "contended")
+"""Columns that tell of the machine and its load: the same run may differ in them from one hour to the next."""
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, one_line_error, program
+from tests.conftest import OF_THE_HOUR, Cli, one_line_error, program
 from usd_bench.run.contention import Cores
 from usd_bench.store.reader import read
 
@@ -28,15 +28,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and file locks ar
 
 TINY = ("-p", "burgers", "-s", "gauss_newton[hidden=4,points=30]", "--max-iter", "3", "--threads", "1")
 
-DIFFERS = ("time_setup_s", "time_solve_s", "time_eval_s", "peak_rss_mib", "started_at", "contended")
-"""Columns in which two machines, or two hours of one, may differ."""
-
 
 def measured(out: Path, kind: str = "runs") -> list[dict[str, Any]]:
     """The rows of a store, timings aside, in their order."""
     rows, warnings = read(out, kind)
     assert not warnings
-    kept = [{k: v for k, v in row.items() if k not in DIFFERS} for row in rows]
+    kept = [{k: v for k, v in row.items() if k not in OF_THE_HOUR} for row in rows]
     return sorted(kept, key=lambda row: (row["run_id"], row.get("iteration", 0)))
 
 

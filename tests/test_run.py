@@ -15,15 +15,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import PLUGINS, one_line_error
+from tests.conftest import OF_THE_HOUR, PLUGINS, one_line_error
 
 TINY = ("--solver", "gauss_newton[hidden=6x5,points=60]", "--max-iter", "6", "--eval-every", "2")
 ODD = ("--problem", "burgers", "--plugins-dir", str(PLUGINS), "--max-iter", "6")
 
 
 def no_times(frame: pd.DataFrame) -> pd.DataFrame:
-    times = [c for c in frame.columns if c.startswith("time_")]
-    return frame.drop(columns=[*times, *(c for c in ("started_at", "peak_rss_mib") if c in frame.columns)])
+    return frame.drop(columns=list(OF_THE_HOUR), errors="ignore")
 
 
 # -- what is stored ------------------------------------------------------------------------------------------------
