@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,23 @@ def served(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The variables that lead a program to an S3 server of this machine, without a bucket."""
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", "0"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        started = next(line for line in server.stderr if "Running on" in line)
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # so that it never waits for a reader
+        yield {
+            "AWS_ENDPOINT_URL": started.split()[-1],
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        server.terminate()
+
+
 def rows(out: Path) -> list[dict[str, Any]]:
     found, warnings = read(out, "runs")
     assert not warnings
@@ -88,6 +106,23 @@ def test_a_store_is_pulled_from_a_web_server(cli: Cli, store: Path, tmp_path: Pa
     assert f"it has no {MANIFEST}" in one_line_error(missing)
 
 
+def test_a_store_travels_through_s3(store: Path, tmp_path: Path, s3: dict[str, str]) -> None:
+    def results(*arguments: str, **other: str) -> subprocess.CompletedProcess[str]:
+        return program(tmp_path, "results", *arguments, env=s3 | other)
+
+    assert f"no store at s3://bucket/results: it has no {MANIFEST}" in one_line_error(
+        results("pull", "s3://bucket/results", "--out", "here")
+    )
+    sent = len([path for path in store.rglob("*") if path.is_file()])
+    assert results("push", "results", "s3://bucket/results").stdout.startswith(f"{sent} files sent")
+    assert results("push", "results", "s3://bucket/results").stdout.endswith(f"{sent} were there\n")
+    assert "3 runs added" in results("pull", "s3://bucket/results", "--out", "here").stdout
+    for path in (p for p in store.rglob("*") if p.is_file()):
+        assert (tmp_path / "here" / path.relative_to(store)).read_bytes() == path.read_bytes()
+    closed = results("pull", "s3://bucket/results", "--out", "no", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert "cannot be read" in one_line_error(closed)
+
+
 def test_artifacts_that_are_missing_here_are_fetched_later(cli: Cli, store: Path, tmp_path: Path) -> None:
     ok(cli, "push", "results", "there")
     ok(cli, "pull", "there", "--out", "here", "--no-artifacts")
@@ -96,14 +131,53 @@ def test_artifacts_that_are_missing_here_are_fetched_later(cli: Cli, store: Path
         assert (tmp_path / "here" / path.relative_to(store)).read_bytes() == path.read_bytes()
 
 
-def test_a_push_that_was_cut_off_goes_on(cli: Cli, store: Path, tmp_path: Path) -> None:
-    moved = rows(store)[0]["run_id"]
-    (tmp_path / "later").mkdir()
-    (store / "runs" / f"{moved}.parquet").rename(tmp_path / "later" / "run")
-    ok(cli, "push", "results", "there")
-    (tmp_path / "later" / "run").rename(store / "runs" / f"{moved}.parquet")
-    assert "1 files sent to there" in ok(cli, "push", "results", "there")
+def test_a_push_that_was_cut_off_goes_on(
+    cli: Cli, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usd_bench.store.exchange.MANIFEST_EVERY", 0.0)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "runs").write_text("in the way")
+    assert "cannot be written" in one_line_error(cli("results", "push", "results", "there"))
+    (tmp_path / "there" / "runs").unlink()
+    assert "0 runs added" in ok(cli, "pull", "there", "--out", "before")  # for rows come last
+    assert "3 files sent to there" in ok(cli, "push", "results", "there")
     assert "0 files sent to there" in ok(cli, "push", "results", "there")
+    assert "3 runs added" in ok(cli, "pull", "there", "--out", "here")
+
+
+def test_what_was_lost_where_it_was_pushed_is_sent_again_or_named(cli: Cli, store: Path, tmp_path: Path) -> None:
+    ok(cli, "push", "results", "there")
+    lost = sorted((tmp_path / "there" / "trace").iterdir())
+    lost[0].unlink()
+    assert "1 files sent to there" in ok(cli, "push", "results", "there")
+    lost[1].unlink()
+    (store / "trace" / lost[1].name).unlink()
+    done = cli("results", "push", "results", "there")
+    assert done.stderr == f"Warning: trace/{lost[1].name} was lost at there; its manifest no longer names it\n"
+    done = cli("results", "pull", "there", "--out", "here")
+    assert done.stderr == f"Warning: there has no trace of run {lost[1].stem}\n"
+    assert "3 runs added" in done.stdout
+
+
+def test_only_the_files_of_a_store_travel(cli: Cli, store: Path, tmp_path: Path) -> None:
+    (store / "runs" / "notes.txt").write_text("hello")
+    (store / "runs" / "_damaged-0.parquet").write_text("hello")
+    ok(cli, "push", "results", "there")
+    assert {path.suffix for path in (tmp_path / "there" / "runs").iterdir()} == {".parquet"}
+    assert len(list((tmp_path / "there" / "runs").iterdir())) == 3
+
+
+def test_a_run_that_is_here_keeps_its_files_and_says_so(cli: Cli, store: Path, tmp_path: Path) -> None:
+    ok(cli, "push", "results", "there")
+    ok(cli, "pull", "there", "--out", "here")
+    changed, gone = sorted((tmp_path / "here" / "artifacts").glob("*/profile.safetensors"))[:2]
+    changed.write_bytes(b"mine")
+    gone.unlink()
+    done = cli("results", "pull", "there", "--out", "here")
+    name = changed.relative_to(tmp_path / "here").as_posix()
+    assert done.stderr == f"Warning: there has another {name}; the one in here is kept\n"
+    assert changed.read_bytes() == b"mine"
+    assert gone.read_bytes() == (store / gone.relative_to(tmp_path / "here")).read_bytes()
 
 
 def test_two_stores_pushed_to_one_place_are_pulled_as_one(cli: Cli, store: Path, tmp_path: Path) -> None:
@@ -153,7 +227,7 @@ def test_what_is_not_as_its_manifest_says_adds_nothing(harm: str, cli: Cli, stor
         "no json": "cannot be read as JSON",
     }
     assert expected[harm] in line
-    assert not list((tmp_path / "here").rglob("*.parquet"))
+    assert not (tmp_path / "here").exists()
 
 
 def test_urls_that_cannot_be_used_say_what_is_missing(

@@ -73,6 +73,15 @@ def test_a_damaged_file_is_named_and_the_rest_arrives(cli, tmp_path: Path) -> No
     assert statuses(tmp_path / "all")[0] == {"x": "budget"}
 
 
+def test_a_run_whose_trace_is_lost_arrives_with_a_word(cli, tmp_path: Path) -> None:
+    stored(tmp_path / "one", "x")
+    stored(tmp_path / "one", "y")
+    (tmp_path / "one" / "trace" / "x.parquet").unlink()
+    done = cli("merge", "one", "--out", "all")
+    assert (done.returncode, done.stderr) == (0, "Warning: one has no trace of run x\n")
+    assert statuses(tmp_path / "all")[0] == {"x": "budget", "y": "budget"}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(parts=st.lists(st.sets(st.sampled_from("abcde")), min_size=1, max_size=3))
 def test_the_merged_runs_are_the_union(tmp_path_factory, parts: list[set[str]]) -> None:

@@ -147,6 +147,6 @@ class GCLM(HalfLine):
         return (1 + self.exponent * (1 + lam)) / (1 - self.exponent * self.a)
 
 
-def _positive(rate: Any) -> Any:
+def _positive(rate: Tensor) -> Tensor:
     """c_l, or instead of zero a rate so small that what decays like y^(-1/c_l) is a Gaussian to rounding."""
-    return rate + 1e-16 * (rate == 0)
+    return rate + 1e-16 * (rate == 0).to(rate.dtype)

@@ -191,6 +191,8 @@ class Bound:
     by_axis: list[float]
     at_centre: float = 0.0
     """The largest residual at the box's centre: no bound can be smaller."""
+    why: str = ""
+    """Where there is no bound: what balls do not tell."""
 
     @property
     def largest(self) -> float:
@@ -206,8 +208,8 @@ def over_box(enclosure: Enclosure, box: Box, degree: int) -> Bound:
     try:
         near = enclosure.residual(centre, degree - 1)
         wide = enclosure.residual([arb.union(a, b) for a, b in sides], degree)
-    except (Undecided, ZeroDivisionError):
-        return Bound({"": math.inf}, [0.0] * len(sides))
+    except (Undecided, ZeroDivisionError) as error:
+        return Bound({"": math.inf}, [0.0] * len(sides), why=str(error))
     powers = Taylor.coordinates(centre, degree)[0].monomials.powers
     bounds, by_axis = {}, [0.0] * len(sides)
     for name, remainder in wide.items():

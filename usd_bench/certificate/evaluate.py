@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Undecided(ArithmeticError):
-    """A ball does not tell on which side of a branch it lies."""
+    """A ball does not tell on which side of a branch it lies; the message is the question."""
 
 
 class Formula:
@@ -158,7 +158,8 @@ def _holds(a: Any, relation: str, b: Any) -> bool:
     for sign, is_so in ((1, difference > 0), (-1, difference < 0), (0, difference.is_zero())):
         if is_so:
             return bool(_PLAIN[relation](sign, 0))
-    raise Undecided(f"{difference} {relation} 0")
+    said = (ball.str(8, radius=not ball.is_exact()) for ball in map(arb, (a, b)))
+    raise Undecided("whether " + f" {relation} ".join(said))
 
 
 _PLAIN: dict[str, Callable[[Any, Any], bool]] = {
@@ -265,9 +266,11 @@ def _squeezed(a: Array, dim: Any = None) -> Array:
 
 
 def _same(a: Array, *_: Any, dtype: str | None = None, **__: Any) -> Array:
-    if a.dtype == object and dtype not in (None, "float64"):
+    if dtype not in (None, "float64") and (a.dtype == object or dtype not in ("int64", "bool")):
         raise ValueError(f"numbers are made {dtype} on the way, which cannot be enclosed")
-    return exact(a.astype(float)) if dtype is not None and dtype.startswith("float") and a.dtype != object else a
+    if a.dtype == object or dtype is None:
+        return a
+    return exact(a.astype(float)) if dtype == "float64" else a.astype(dtype)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

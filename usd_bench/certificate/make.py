@@ -241,9 +241,15 @@ def _over_boxes(enclosure: Enclosure, domain: Box, degree: int, limit: int, prog
         for side in "-+":
             add(box.half(axis, side))
         progress("boxes", len(heap), limit)
-    names = heap[0][3].by_equation
-    if not math.isfinite(heap[0][3].largest):
-        raise CertificateError(f"{len(heap)} boxes are too few for any bound; take more, or a smaller domain")
+    _, _, worst, bound = heap[0]
+    if not math.isfinite(bound.largest):
+        sides = " × ".join(f"[{float(a):.6g}, {float(b):.6g}]" for a, b in zip(worst.low, worst.high, strict=True))
+        why = f": balls do not tell {bound.why}" if bound.why else ""
+        raise CertificateError(
+            f"{len(heap)} boxes leave {sides} without a bound{why}; take more --boxes or a smaller --box, and none "
+            "across a break of a profile that is made of pieces"
+        )
+    names = bound.by_equation
     return {
         "domain": [[float(a).hex(), float(b).hex()] for a, b in zip(domain.low, domain.high, strict=True)],
         "degree": degree,

@@ -84,6 +84,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not all(isinstance(part, Tensor) for part in parts):
                 raise CertificateError(f"the profile or its equation reads a number off its input, by torch's {func}")
         for part, tensor in enumerate(parts):
+            if isinstance(tensor, Tensor):
+                _check_type(tensor)
             self._alive.append(tensor)
             self._references[id(tensor)] = {"ref": to} if tensor is result else {"ref": to, "part": part}
         return result
@@ -113,11 +115,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, stored in self._stored.items():
             if tensor.dtype == stored.dtype and tensor.shape == stored.shape and torch.equal(tensor, stored):
                 return {"tensor": name}
-        kind = "float" if tensor.is_floating_point() else "bool" if tensor.dtype == torch.bool else "int"
-        if tensor.is_complex():
-            raise CertificateError("the profile or its equation holds complex numbers; expected real ones")
+        _check_type(tensor)
+        kind = _KINDS[tensor.dtype]
         values = [v.hex() if kind == "float" else v for v in tensor.flatten().tolist()]
         return {"shape": list(tensor.shape), "kind": kind, "values": values}
+
+
+_KINDS = {torch.float64: "float", torch.int64: "int", torch.bool: "bool"}
+"""The types that the interpreter computes with: numbers of others have roundings and ranges of their own."""
+
+
+def _check_type(tensor: Tensor) -> None:
+    if tensor.dtype not in _KINDS:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CertificateError(
+            f"the profile or its equation computes with {kind}; expected float64, as `.to(x.dtype)` makes it"
+        )
 
 
 _WHERE = ("device", "layout", "pin_memory", "memory_format", "non_blocking")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+RETRIES = 2
+"""How often a run whose worker is lost begins again, if nobody says."""
+
 
 @dataclass(frozen=True)
 class Machines:
@@ -28,14 +31,19 @@ class Machines:
     threads: int | None = None
     executor: str | None = None
     scheduler: str | None = None
-    retries: int = 2
+    retries: int | None = None
 
     @property
     def cluster(self) -> bool:
-        """Whether a cluster runs them. Raises ``BadParameter`` for a scheduler without one."""
+        """Whether a cluster runs them. Raises ``BadParameter`` for options of a cluster without one."""
+        if self.scheduler is not None and not self.scheduler.strip():
+            raise click.BadParameter(f"--scheduler {self.scheduler!r}: expected an address, as tcp://host:8786")
         if self.scheduler is not None and self.executor == "local":
             raise click.BadParameter("--scheduler goes with --executor dask")
-        return self.executor == "dask" or self.scheduler is not None
+        cluster = self.executor == "dask" or self.scheduler is not None
+        if self.retries is not None and not cluster:
+            raise click.BadParameter("--retries is for lost workers; it goes with --executor dask or --scheduler")
+        return cluster
 
 
 def machine_options(command: F) -> F:
@@ -43,7 +51,7 @@ def machine_options(command: F) -> F:
 
     @wraps(command)
     def with_machines(
-        jobs: int, threads: int | None, executor: str | None, scheduler: str | None, retries: int, **others: Any
+        jobs: int, threads: int | None, executor: str | None, scheduler: str | None, retries: int | None, **others: Any
     ) -> Any:
         return command(machines=Machines(jobs, threads, executor, scheduler, retries), **others)
 
@@ -65,9 +73,7 @@ def machine_options(command: F) -> F:
         click.option(
             "--retries",
             type=click.IntRange(min=0),
-            default=2,
-            show_default=True,
-            help="How often a run whose worker is lost begins again.",
+            help=f"On a cluster, how often a run whose worker is lost begins again.  [default: {RETRIES}]",
         ),
     )[::-1]:
         decorated = option(decorated)
@@ -161,7 +167,7 @@ def _cluster_executor(machines: Machines, planned: Sequence[Job], quiet: bool) -
         scheduler=machines.scheduler,
         workers=workers,
         threads=machines.threads,
-        retries=machines.retries,
+        retries=RETRIES if machines.retries is None else machines.retries,
         on_start=started,
     )
 

@@ -43,6 +43,7 @@ def push(store: Path, url: str, no_artifacts: bool, overwrite: bool, quiet: bool
 
     with bars(quiet) as show:
         done = send(store, url, not no_artifacts, overwrite, partial(show, "files sent"))
+    warn(f"{name} was lost at {url}; its manifest no longer names it" for name in done.lost)
     click.echo(f"{len(done.sent)} files sent to {url}, {len(done.there)} were there")
 
 

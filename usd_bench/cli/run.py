@@ -140,7 +140,7 @@ def command(
     from usd_bench.run.plan import plan
     from usd_bench.run.suite import Budgets, read_suite
 
-    check_device(device, machines.scheduler is None)
+    check_device(device, here=machines.scheduler is None and not print_slurm)
     for name, seconds in {"--max-time": max_time, "--grace": grace}.items():
         if seconds is not None and not math.isfinite(seconds):
             raise click.BadParameter(f"{name} {seconds}: expected a number of seconds")
@@ -170,9 +170,11 @@ def command(
         Every.parse(checkpoint_every)
     trackers = tuple(name.strip() for names in track for name in names.split(","))
     check_trackers(registry, trackers)
-    if print_slurm and part is not None:
-        raise click.UsageError("--print-slurm makes the parts itself; leave out --part")
     if print_slurm:
+        if part is not None:
+            raise click.UsageError("--print-slurm makes the parts itself; leave out --part")
+        if machines.cluster:
+            raise click.UsageError("--print-slurm is for clusters without dask; leave out --executor and --scheduler")
         click.echo(script(click.get_current_context(), planned, machines.jobs, machines.threads))
         return 0
     if part is not None:

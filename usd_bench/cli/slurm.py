@@ -21,7 +21,7 @@ LARGEST = 1000
 STARTING = 120
 """Seconds beside the solver's for each run: imports, evaluations, checkpoints."""
 
-NOT_REPEATED = ("jobs", "threads", "executor", "scheduler", "print_slurm", "part", "quiet", "as_json")
+NOT_REPEATED = ("jobs", "threads", "print_slurm", "part", "quiet", "as_json")
 """Options that say where the sweep runs, which the script says itself."""
 
 

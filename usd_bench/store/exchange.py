@@ -1,14 +1,17 @@
 """Stores elsewhere: pushed to and pulled from any URL that fsspec knows (a folder, https, s3, gs, hf).
 
-What is there is what its manifest says: the SHA-256 of every file by name, written last. A file without one was never
-finished and does not count, so that neither end needs renames or locks, and a push that was cut off goes on.
+What is there is what its manifest says: the SHA-256 of every file by name, written last, and every few seconds of a
+long push. A file that it does not name was never finished and does not count, so that neither end needs renames or
+locks, and a push that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +21,13 @@ from fsspec.core import url_to_fs
 from usd_bench.errors import StoreError, one_line
 from usd_bench.files import sha256, write_atomically
 from usd_bench.store.merge import Merged, merge
-from usd_bench.store.reader import PACKED
+from usd_bench.store.reader import PACKED, files
 
 MANIFEST = "usd-bench-store.json"
 FORMAT = 1
+
+MANIFEST_EVERY = 10.0
+"""Seconds after which a push writes the manifest of what it has sent."""
 
 Progress = Callable[[int, int], None]
 """``progress(done, total)`` files."""
@@ -37,6 +43,8 @@ class Pushed:
 
     sent: list[str] = field(default_factory=list)
     there: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Of the manifest that was there, files that are gone and that this store does not have: no longer named."""
 
 
 def push(store: Path, url: str, artifacts: bool = True, overwrite: bool = False, progress: Progress = silent) -> Pushed:
@@ -47,21 +55,28 @@ def push(store: Path, url: str, artifacts: bool = True, overwrite: bool = False,
     """
     if not (store / "runs").is_dir():
         raise StoreError(f"{store} is no store: it has no runs/")
-    remote, result = _Remote(url), Pushed()
-    known = remote.manifest(absent={})
+    remote = _Remote(url)
+    said = remote.manifest(absent={})
+    present = remote.names() if said else set()
+    known = {name: digest for name, digest in said.items() if name in present}
     found = {str(PurePosixPath(path.relative_to(store))): path for path in _files(store, artifacts)}
     digests = {name: sha256(path.read_bytes()) for name, path in found.items()}
     other = sorted(name for name in digests if name in known and known[name] != digests[name])
     if other and not overwrite:
         raise StoreError(f"{url} has another {other[0]}, and {len(other) - 1} more; --overwrite replaces them")
-    missing = [name for name in found if known.get(name) != digests[name]]
-    result.there = sorted(digests.keys() - set(missing))
+    missing = {name for name in found if known.get(name) != digests[name]}
+    result = Pushed(there=sorted(digests.keys() - missing), lost=sorted(said.keys() - known.keys() - digests.keys()))
+    told = time.monotonic()
     # Rows last: until they are there, what belongs to them is not missed.
-    for done, name in enumerate(sorted(missing, key=lambda name: (name.startswith("runs/"), name))):
+    for name in sorted(missing, key=lambda name: (name.startswith("runs/"), name)):
         remote.write(name, found[name].read_bytes())
+        known[name] = digests[name]
         result.sent.append(name)
-        progress(done + 1, len(missing))
-    remote.write(MANIFEST, json.dumps({"format": FORMAT, "files": {**known, **digests}}, indent=1).encode())
+        progress(len(result.sent), len(missing))
+        if time.monotonic() - told > MANIFEST_EVERY:
+            remote.tell(known)
+            told = time.monotonic()
+    remote.tell(known)
     return result
 
 
@@ -72,24 +87,40 @@ def pull(url: str, out: Path, artifacts: bool = True, progress: Progress = silen
     Raises ``StoreError`` for a URL without a store, and for a file that differs from its manifest.
     """
     remote = _Remote(url)
-    manifest = remote.manifest()
-    rows = [name for name in manifest if name.startswith("runs/") and _run_of(name)]
-    same = {_run_of(name) for name in rows if _here(name, manifest, out)}
-    wanted = [name for name in manifest if _wanted(name, manifest, out, artifacts, same)]
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=out) as folder:
-        (Path(folder) / "runs").mkdir()
-        for done, name in enumerate(wanted):
-            content = remote.read(name)
-            if sha256(content) != manifest[name]:
-                raise StoreError(f"{name} at {url} is not the file of its manifest; nothing was added")
-            write_atomically(Path(folder) / name, content)
-            progress(done + 1, len(wanted))
-        result = merge([Path(folder)], out, artifacts)
-        for name in wanted:  # what a run that was here already lacked
-            if name.startswith("artifacts/") and _run_of(name) in same:
-                write_atomically(out / name, (Path(folder) / name).read_bytes())
+    manifest = {n: digest for n, digest in remote.manifest().items() if artifacts or not n.startswith("artifacts/")}
+    missing = {name for name, digest in manifest.items() if not _holds(out / name, digest)}
+    same = {_run_of(name) for name in manifest.keys() - missing if name.startswith("runs/")} - {""}
+    other = sorted(name for name in missing if _run_of(name) in same and (out / name).is_file())
+    wanted = sorted(missing.difference(other))
+    result = _fetched(remote, wanted, manifest, out, same, progress) if wanted else Merged()
     result.kept += sorted(same)
+    result.skipped += [f"{url} has another {name}; the one in {out} is kept" for name in other]
+    return result
+
+
+def _fetched(
+    remote: _Remote, wanted: Sequence[str], manifest: Mapping[str, str], out: Path, same: set[str], progress: Progress
+) -> Merged:
+    """Fetch files, and add them to ``out`` when all are as the manifest says. ``same``: runs whose rows are there."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".pull-", dir=out) as folder:
+            (Path(folder) / "runs").mkdir()
+            for done, name in enumerate(wanted):
+                content = remote.read(name)
+                if sha256(content) != manifest[name]:
+                    raise StoreError(f"{name} at {remote.url} is not the file of its manifest; nothing was added")
+                write_atomically(Path(folder) / name, content)
+                progress(done + 1, len(wanted))
+            result = merge([Path(folder)], out)
+            result.skipped = [message.replace(folder, remote.url) for message in result.skipped]
+            for name in wanted:
+                if _run_of(name) in same:  # what a run that was here lacked
+                    write_atomically(out / name, (Path(folder) / name).read_bytes())
+    except BaseException:
+        with suppress(OSError):
+            out.rmdir()  # if there was nothing
+        raise
     return result
 
 
@@ -97,7 +128,7 @@ class _Remote:
     """A folder at a URL. Whatever a driver raises is a ``StoreError``."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         try:
             self._fs, self._root = url_to_fs(url)
         except ImportError as error:
@@ -112,24 +143,37 @@ class _Remote:
         except FileNotFoundError:
             if absent is not None:
                 return absent
-            raise StoreError(f"there is no store at {self._url}: it has no {MANIFEST}") from None
+            raise StoreError(f"there is no store at {self.url}: it has no {MANIFEST}") from None
         except ValueError:
-            raise StoreError(f"{MANIFEST} at {self._url} cannot be read as JSON") from None
+            raise StoreError(f"{MANIFEST} at {self.url} cannot be read as JSON") from None
         except Exception as error:
-            raise StoreError(f"{self._url} cannot be read: {one_line(error)}") from error
+            raise StoreError(f"{self.url} cannot be read: {one_line(error)}") from error
         if not isinstance(said, dict) or said.get("format") != FORMAT or not isinstance(said.get("files"), dict):
-            raise StoreError(f"{MANIFEST} at {self._url} is of another version; this usd-bench reads format {FORMAT}")
+            raise StoreError(f"{MANIFEST} at {self.url} is of another version; this usd-bench reads format {FORMAT}")
         names: dict[str, str] = said["files"]
         for name in names:
             if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
-                raise StoreError(f"{MANIFEST} at {self._url} names {name!r}, which is not in the store")
+                raise StoreError(f"{MANIFEST} at {self.url} names {name!r}, which is not in the store")
         return names
+
+    def tell(self, digests: Mapping[str, str]) -> None:
+        """Write the manifest."""
+        self.write(MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
+
+    def names(self) -> set[str]:
+        """What is there, whatever the manifest says."""
+        try:
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._root)
+        except Exception as error:
+            raise StoreError(f"{self.url} cannot be listed: {one_line(error)}") from error
+        return {path.removeprefix(self._path("")) for path in found}
 
     def read(self, name: str) -> bytes:
         try:
             content: bytes = self._fs.cat_file(self._path(name))
         except Exception as error:
-            raise StoreError(f"{name} at {self._url} cannot be read: {one_line(error)}") from error
+            raise StoreError(f"{name} at {self.url} cannot be read: {one_line(error)}") from error
         return content
 
     def write(self, name: str, content: bytes) -> None:
@@ -138,17 +182,18 @@ class _Remote:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(path, content)
         except Exception as error:
-            raise StoreError(f"{name} cannot be written to {self._url}: {one_line(error)}") from error
+            raise StoreError(f"{name} cannot be written to {self.url}: {one_line(error)}") from error
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
 
 def _files(store: Path, artifacts: bool) -> Iterator[Path]:
-    for kind in ("env", "trace", "artifacts", "runs") if artifacts else ("env", "trace", "runs"):
-        for path in sorted((store / kind).rglob("*")):
-            if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(store).parts):
-                yield path
+    for kind in ("env", "trace", "runs"):
+        yield from files(store, kind)
+    for path in (store / "artifacts").rglob("*") if artifacts else ():
+        if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(store).parts):
+            yield path
 
 
 def _run_of(name: str) -> str:
@@ -158,16 +203,6 @@ def _run_of(name: str) -> str:
     return "" if run_id.startswith(PACKED) else run_id
 
 
-def _here(name: str, manifest: Mapping[str, str], out: Path) -> bool:
-    """Whether a store has a file, with the content of the manifest."""
-    path = out / name
-    return path.is_file() and sha256(path.read_bytes()) == manifest[name]
-
-
-def _wanted(name: str, manifest: Mapping[str, str], out: Path, artifacts: bool, same: set[str]) -> bool:
-    """Whether a file is to be fetched: rows and traces of runs that are here are not, nor any file that is."""
-    if name.startswith("artifacts/") and not artifacts:
-        return False
-    if _run_of(name) in same:
-        return name.startswith("artifacts/") and not (out / name).is_file()
-    return not _here(name, manifest, out)
+def _holds(path: Path, digest: str) -> bool:
+    """Whether there is a file, with this content."""
+    return path.is_file() and sha256(path.read_bytes()) == digest

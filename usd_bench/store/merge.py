@@ -26,7 +26,7 @@ class Merged:
     kept: list[str] = field(default_factory=list)
     """In the target already."""
     skipped: list[str] = field(default_factory=list)
-    """Messages about files that cannot be read."""
+    """Messages about files that cannot be read, or are missing."""
 
 
 def merge(sources: Sequence[Path], target: Path, artifacts: bool = True) -> Merged:
@@ -51,29 +51,34 @@ def merge(sources: Sequence[Path], target: Path, artifacts: bool = True) -> Merg
             if known is not None and (known["status"] not in UNFINISHED or row["status"] in UNFINISHED):
                 result.kept.append(run_id)
                 continue
-            _copy(source, target, row, artifacts)
+            result.skipped += _copy(source, target, row, artifacts)
             there[run_id] = row
             (result.added if known is None else result.replaced).append(run_id)
     return result
 
 
-def _copy(source: Path, target: Path, row: Row, artifacts: bool) -> None:
-    """One run with all that belongs to it; its row last, which commits it."""
+def _copy(source: Path, target: Path, row: Row, artifacts: bool) -> list[str]:
+    """One run with all that belongs to it; its row last, which commits it. Returns messages about what is not there."""
     run_id = row["run_id"]
+    name, lacking = f"{run_id}.parquet", []
     folder = source / "artifacts" / run_id
     if artifacts and folder.is_dir():
         shutil.copytree(folder, target / "artifacts" / run_id, dirs_exist_ok=True)
     env = source / "env" / f"{row['env_id']}.parquet"
     if env.is_file():
         write_atomically(target / "env" / env.name, env.read_bytes())
-    for kind in ("trace", "runs"):
-        path = source / kind / f"{run_id}.parquet"
-        if path.is_file():
-            write_atomically(target / kind / path.name, path.read_bytes())
-        elif kind == "trace":
-            write_table(target / kind / path.name, trace_table(source, run_id))
-        else:
-            write_rows(target / kind / path.name, kind, [row])
+    if (source / "trace" / name).is_file():
+        write_atomically(target / "trace" / name, (source / "trace" / name).read_bytes())
+    else:
+        try:
+            write_table(target / "trace" / name, trace_table(source, run_id))
+        except StoreError as error:
+            lacking.append(str(error))
+    if (source / "runs" / name).is_file():
+        write_atomically(target / "runs" / name, (source / "runs" / name).read_bytes())
+    else:
+        write_rows(target / "runs" / name, "runs", [row])
+    return lacking
 
 
 def pack(out: Path) -> int:

@@ -102,6 +102,8 @@ def trace_table(out: Path, run_id: str) -> pa.Table:
         found = found.filter(pc.equal(found["run_id"], run_id))
         if found.num_rows:
             return found
+    if not own.is_file():
+        raise StoreError(f"{out} has no trace of run {run_id}")
     return _read_file(own, "trace")
 
 
