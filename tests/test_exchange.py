@@ -342,5 +342,9 @@ def test_the_commands_of_the_page_do_what_it_says(cli: Cli, store: Path, tmp_pat
 
 def test_every_published_submission_is_what_was_signed(cli: Cli) -> None:
     published = Path(__file__).parent.parent / "results" / "published"
-    for path in published.rglob(NAME):
-        ok(cli, "check", str(path.parent))
+    submissions = sorted(path.parent for path in published.rglob(NAME))
+    assert {"accuracy", "standard"} <= {folder.name for folder in submissions}
+    for folder in submissions:
+        ok(cli, "check", str(folder))
+    stores = sorted(path.parent for path in published.rglob("runs"))
+    assert stores == submissions
