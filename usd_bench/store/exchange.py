@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -22,9 +22,12 @@ from usd_bench.errors import StoreError, one_line
 from usd_bench.files import sha256, write_atomically
 from usd_bench.store.merge import Merged, merge
 from usd_bench.store.reader import PACKED, files
+from usd_bench.store.schema import KINDS
 
 MANIFEST = "usd-bench-store.json"
 FORMAT = 1
+
+FOLDERS = (*KINDS, "artifacts")
 
 MANIFEST_EVERY = 10.0
 """Seconds after which a push writes the manifest of what it has sent."""
@@ -152,8 +155,8 @@ class _Remote:
             raise StoreError(f"{MANIFEST} at {self.url} is of another version; this usd-bench reads format {FORMAT}")
         names: dict[str, str] = said["files"]
         for name in names:
-            if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
-                raise StoreError(f"{MANIFEST} at {self.url} names {name!r}, which is not in the store")
+            if not _of_a_store(name):
+                raise StoreError(f"{MANIFEST} at {self.url} names {name!r}, which is no file of a store")
         return names
 
     def tell(self, digests: Mapping[str, str]) -> None:
@@ -188,8 +191,15 @@ class _Remote:
         return f"{self._root.rstrip('/')}/{name}"
 
 
+def _of_a_store(name: str) -> bool:
+    """Whether a name is that of a file below one of the folders of a store, on any system."""
+    paths = PurePosixPath(name), PureWindowsPath(name)
+    below = all(len(path.parts) > 1 and path.parts[0] in FOLDERS and ".." not in path.parts for path in paths)
+    return below and "\0" not in name
+
+
 def _files(store: Path, artifacts: bool) -> Iterator[Path]:
-    for kind in ("env", "trace", "runs"):
+    for kind in KINDS:
         yield from files(store, kind)
     for path in (store / "artifacts").rglob("*") if artifacts else ():
         if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(store).parts):
