@@ -250,6 +250,9 @@ def test_urls_that_cannot_be_used_say_what_is_missing(
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     assert "gcsfs" in one_line_error(cli("results", "pull", "gs://bucket/x"))
     assert "is no store: it has no runs/" in one_line_error(cli("results", "push", "elsewhere", "there"))
+    assert "the URL is empty" in one_line_error(cli("results", "push", "results", " "))
+    assert "in the store itself" in one_line_error(cli("results", "push", "results", f"file://{store}/more"))
+    assert "cannot be reached: " in one_line_error(cli("results", "pull", "ftp://host.invalid/x"))
     (tmp_path / "file").write_text("")
     assert "file/inside cannot be read: NotADirectoryError" in one_line_error(
         cli("results", "push", "results", "file/inside")
@@ -330,11 +333,22 @@ def test_a_submission_that_was_changed_is_a_fault(harm: str, cli: Cli, submitted
     assert expected.get(harm, "is not what was signed") in done.stdout
 
 
-def test_a_store_with_a_fault_is_not_submitted(cli: Cli, store: Path, tmp_path: Path) -> None:
-    next((store / "trace").iterdir()).unlink()
+@pytest.mark.parametrize("harm", ["trace gone", "row damaged", "impossible", "empty"])
+def test_a_store_with_a_fault_is_not_submitted(harm: str, cli: Cli, store: Path, tmp_path: Path) -> None:
+    run, trace = (next((store / kind).iterdir()) for kind in ("runs", "trace"))
+    if harm == "trace gone":
+        trace.unlink()
+    elif harm == "row damaged":
+        run.write_bytes(b"no")
+    elif harm == "impossible":
+        table = pq.read_table(run)
+        at = table.schema.names.index("iterations")
+        pq.write_table(table.set_column(at, table.schema.field(at), [[-1]]), run)
+    else:
+        shutil.rmtree(store / "runs")
+        (store / "runs").mkdir()
     line = one_line_error(cli("results", *SUBMIT))
-    assert "see usd-bench validate" in line or "cannot be read" in line
-    assert not (tmp_path / "published" / "mine").exists()
+    assert "has no runs to submit" in line if harm == "empty" else line.endswith("see usd-bench validate results")
     assert not list((tmp_path / "published").iterdir())
 
 

@@ -112,6 +112,12 @@ def test_a_packed_store_reads_as_it_did_and_takes_a_fraction_of_the_space(cli, r
     assert json.loads(cli("sql", "select count(*) n from runs", "--out", "packed", "--json").stdout) == [{"n": 6}]
 
 
+def test_a_store_without_runs_is_packed_too(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert pack(tmp_path) == 0
+    assert read(tmp_path, "runs") == ([], [])
+
+
 def test_a_packed_store_grows_merges_and_is_packed_again(cli, rows, tmp_path: Path) -> None:
     rows("-p", "burgers", "-s", "adam", "--seeds", "2", "--max-iter", "2")
     cli("merge", "results", "--out", "packed", "--pack")

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from usd_bench.errors import StoreError, one_line
 from usd_bench.files import sha256, write_atomically
@@ -59,6 +60,8 @@ def push(store: Path, url: str, artifacts: bool = True, overwrite: bool = False,
     if not (store / "runs").is_dir():
         raise StoreError(f"{store} is no store: it has no runs/")
     remote = _Remote(url)
+    if remote.lies_in(store):
+        raise StoreError(f"{url} is in the store itself; choose a place outside {store}")
     said = remote.manifest(absent={})
     present = remote.names() if said else set()
     known = {name: digest for name, digest in said.items() if name in present}
@@ -131,6 +134,8 @@ class _Remote:
     """A folder at a URL. Whatever a driver raises is a ``StoreError``."""
 
     def __init__(self, url: str) -> None:
+        if not url.strip():
+            raise StoreError("the URL is empty; expected a folder, or one as s3://bucket/results")
         self.url = url
         try:
             self._fs, self._root = url_to_fs(url)
@@ -138,6 +143,8 @@ class _Remote:
             raise StoreError(f"{url} needs a driver: {one_line(error)}") from None
         except ValueError as error:
             raise StoreError(f"{url}: {error}; known: {', '.join(sorted(fsspec.available_protocols()))}") from None
+        except Exception as error:  # of a driver that connects at once
+            raise StoreError(f"{url} cannot be reached: {one_line(error)}") from error
 
     def manifest(self, absent: dict[str, str] | None = None) -> dict[str, str]:
         """Digests by name, or ``absent`` where there is no manifest, if that is allowed."""
@@ -158,6 +165,10 @@ class _Remote:
             if not _of_a_store(name):
                 raise StoreError(f"{MANIFEST} at {self.url} names {name!r}, which is no file of a store")
         return names
+
+    def lies_in(self, folder: Path) -> bool:
+        """Whether it is in that folder of this machine, or the folder itself."""
+        return isinstance(self._fs, LocalFileSystem) and Path(self._root).resolve().is_relative_to(folder.resolve())
 
     def tell(self, digests: Mapping[str, str]) -> None:
         """Write the manifest."""

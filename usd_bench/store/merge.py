@@ -94,7 +94,9 @@ def pack(out: Path) -> int:
     ids = runs["run_id"].to_pylist()
     name, old = packed_name(ids), [path for kind in ("runs", "trace") for path in files(out, kind)]
     trace, _ = read_table(out, "trace")
-    write_table(out / "trace" / name, trace.filter(pc.is_in(trace["run_id"], pa.array(ids))), compression="zstd")
+    write_table(
+        out / "trace" / name, trace.filter(pc.is_in(trace["run_id"], pa.array(ids, pa.string()))), compression="zstd"
+    )
     write_table(out / "runs" / name, runs, compression="zstd")
     for path in old:
         if path.name != name:

@@ -36,7 +36,11 @@ def submit(store: Path, folder: Path, *, how: str, beside: str, contact: str) ->
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".submission-", dir=folder.parent) as scratch:
         made = Path(scratch) / "made"
-        merge([store], made, artifacts=False)
+        merged = merge([store], made, artifacts=False)
+        if merged.skipped:
+            raise StoreError(f"{merged.skipped[0]}; see usd-bench validate {store}")
+        if not merged.added:
+            raise StoreError(f"{store} has no runs to submit")
         pack(made)
         (made / "artifacts").rmdir()
         _check_rules(made, store)
