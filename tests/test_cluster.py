@@ -276,6 +276,7 @@ def test_bad_input_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert "without a number" in one_line_error(cli("run", *TINY, "--device", "cuda:1", "--scheduler", "tcp://h:1"))
     assert "expected an address, as tcp://host:8786" in one_line_error(cli("run", *TINY, "--scheduler", " "))
+    assert "--jobs is for this machine" in one_line_error(cli("run", *TINY, "--scheduler", "tcp://h:1", "--jobs", "1"))
     assert "--retries is for lost workers" in one_line_error(cli("run", *TINY, "--retries", "1"))
     assert "leave out --part" in one_line_error(cli("run", *TINY, "--part", "1/2", "--print-slurm"))
     for option in (("--executor", "dask"), ("--scheduler", "tcp://h:1")):

@@ -27,7 +27,7 @@ RETRIES = 2
 class Machines:
     """Where jobs run: the options of ``machine_options``, the device aside."""
 
-    jobs: int = 1
+    jobs: int | None = None
     threads: int | None = None
     executor: str | None = None
     scheduler: str | None = None
@@ -40,6 +40,8 @@ class Machines:
             raise click.BadParameter(f"--scheduler {self.scheduler!r}: expected an address, as tcp://host:8786")
         if self.scheduler is not None and self.executor == "local":
             raise click.BadParameter("--scheduler goes with --executor dask")
+        if self.scheduler is not None and self.jobs is not None:
+            raise click.BadParameter("--jobs is for this machine; with --scheduler, workers' --nthreads say how many")
         cluster = self.executor == "dask" or self.scheduler is not None
         if self.retries is not None and not cluster:
             raise click.BadParameter("--retries is for lost workers; it goes with --executor dask or --scheduler")
@@ -51,13 +53,18 @@ def machine_options(command: F) -> F:
 
     @wraps(command)
     def with_machines(
-        jobs: int, threads: int | None, executor: str | None, scheduler: str | None, retries: int | None, **others: Any
+        jobs: int | None,
+        threads: int | None,
+        executor: str | None,
+        scheduler: str | None,
+        retries: int | None,
+        **others: Any,
     ) -> Any:
         return command(machines=Machines(jobs, threads, executor, scheduler, retries), **others)
 
     decorated: Any = with_machines
     for option in (
-        click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time."),
+        click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time on this machine.  [default: 1]"),
         click.option(
             "--threads", type=click.IntRange(min=1, max=4096), help="Threads per run.  [default: cores ÷ jobs]"
         ),
@@ -126,11 +133,9 @@ def carry_out(
     anew = frozenset(job.run_id for job in todo if force or stored.get(job.run_id, "killed") not in UNFINISHED)
     if todo:
         with display(len(todo), quiet) as show:
-            run = on_cluster or partial(
-                execute,
-                parallel=machines.jobs,
-                threads=machines.threads or max(1, cores() // min(machines.jobs, len(todo))),
-            )
+            parallel = machines.jobs or 1
+            threads = machines.threads or max(1, cores() // min(parallel, len(todo)))
+            run = on_cluster or partial(execute, parallel=parallel, threads=threads)
             interrupted = run(
                 todo,
                 out,
@@ -150,7 +155,7 @@ def _cluster_executor(machines: Machines, planned: Sequence[Job], quiet: bool) -
         from usd_bench.run.cluster import execute_on_cluster
     except ImportError as error:
         raise ClusterError(f"--executor dask needs dask: pip install 'usd-bench[dask]' ({error})") from None
-    workers = machines.jobs
+    workers = machines.jobs or 1
     if machines.scheduler is None and any(job.device.startswith("cuda") for job in planned):
         import torch
 

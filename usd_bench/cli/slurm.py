@@ -25,16 +25,16 @@ NOT_REPEATED = ("jobs", "threads", "print_slurm", "part", "quiet", "as_json")
 """Options that say where the sweep runs, which the script says itself."""
 
 
-def script(context: click.Context, jobs: Sequence[Job], at_once: int, threads: int | None) -> str:
+def script(context: click.Context, jobs: Sequence[Job], at_once: int | None, threads: int | None) -> str:
     """The script for ``sbatch``: each task of the array is this command, for its part of the runs.
 
-    ``at_once``: how many tasks may run at a time; 1, which is no wish but the default: as many as there is room for.
+    ``at_once``: how many tasks may run at a time; None: as many as there is room for.
     """
     tasks = min(len(jobs), LARGEST)
     each = math.ceil(len(jobs) / tasks)
     seconds = each * (max(2 * job.budget.max_time for job in jobs) + STARTING)
     hours, rest = divmod(math.ceil(seconds), 3600)
-    limit = f"%{at_once}" if at_once > 1 else ""
+    limit = f"%{at_once}" if at_once else ""
     lines = [
         "#!/usr/bin/env bash",
         "#SBATCH --job-name=usd-bench",
