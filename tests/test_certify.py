@@ -222,6 +222,17 @@ def test_derivatives_in_two_coordinates_are_those_of_the_jets() -> None:
         assert abs(series.derivative(axes, 0).value - value) < 1e-12 * (1 + abs(value))
 
 
+@given(power=st.integers(0, 40), at=st.floats(-2, 2))
+def test_whole_powers_are_repeated_products(power: int, at: float) -> None:
+    (x,) = Taylor.coordinates([arb(at)], 4)
+    product = x**0
+    for _ in range(power):
+        product = product * x
+    assert all(a.overlaps(b) for a, b in zip((x**power).coefficients, product.coefficients, strict=True))
+    (x,) = Taylor.coordinates([arb(1, 1e-9)], 2)
+    assert (x**10**12).coefficients[0].is_finite()
+
+
 def test_products_are_cut_off_above_the_degree() -> None:
     x, y = Taylor.coordinates([arb(0), arb(0)], 2)
     assert Monomials.of(2, 2).powers == ((0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0))
@@ -460,7 +471,14 @@ def test_a_tampered_certificate_is_refused(where: str, cli: Cli, certified: tupl
             verify(signed(changed), tensors_of(changed, certified[1]))
 
 
-@pytest.mark.parametrize("harm", ["profile", "points", "formulas", "step", "number", "boxes"])
+ENDLESS: dict[str, dict[str, Any]] = {
+    "filled": {"op": "zeros", "args": [[10**9]], "kwargs": {}},
+    "expanded": {"op": "expand", "args": [{"ref": 0}, [10**9, 1]], "kwargs": {}},
+}
+"""Steps that would keep a reader busy for ever."""
+
+
+@pytest.mark.parametrize("harm", ["profile", "points", "formulas", "step", "number", "order", "boxes", *ENDLESS])
 def test_what_is_signed_and_makes_no_sense_is_refused_in_words(
     harm: str, cli: Cli, certified: tuple[Path, Path, dict[str, Any]]
 ) -> None:
@@ -476,6 +494,10 @@ def test_what_is_signed_and_makes_no_sense_is_refused_in_words(
         changed["formulas"]["residual"]["steps"][0]["args"] = [{"ref": 10_000}]
     elif harm == "number":
         changed["points"]["at"][0] = ["seven"]
+    elif harm == "order":
+        changed["formulas"]["jets"]["W"]["W_s"] = [0] * 500
+    elif harm in ENDLESS:
+        changed["formulas"]["residual"]["steps"][0] |= ENDLESS[harm]
     else:
         changed["boxes"]["domain"] = [[(1.0).hex(), (0.0).hex()]]
     path.write_text(json.dumps(signed(changed)), encoding="utf-8")

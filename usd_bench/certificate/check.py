@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from usd_bench.certificate.enclosure import (
+    HIGHEST,
     Box,
     Enclosure,
     Formulas,
@@ -37,8 +38,8 @@ FORMAT = 1
 DOUBLE = 53
 """Bits of double precision."""
 
-MOST_BITS, HIGHEST = 10_000, 30
-"""Of what a certificate may ask of the checker: bits, and the degree on boxes."""
+MOST_BITS = 10_000
+"""That a certificate may ask of the checker."""
 
 Progress = Callable[[str, int, int], None]
 """``progress("points", done, total)``."""

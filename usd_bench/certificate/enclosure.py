@@ -27,6 +27,10 @@ Jets = dict[str, dict[str, list[int]]]
 """For each field, its jets by name, each with the axes it differentiates: ``{"T": {"T": [], "T_s": [0]}}``."""
 
 
+HIGHEST = 30
+"""Of degrees on boxes, and of derivatives in an equation."""
+
+
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
     """Ball arithmetic with so many bits; centres are rounded to them, and radii hold the rounding."""
@@ -74,6 +78,8 @@ class Enclosure:
         self._residual = Formula(formulas.residual, tensors)
         self._jets = formulas.jets
         self._order = max(len(axes) for jets in formulas.jets.values() for axes in jets.values())
+        if self._order > HIGHEST:
+            raise ValueError(f"a derivative of order {self._order} is higher than {HIGHEST}")
         self._terms = None
         if formulas.terms is not None and formulas.density is not None:
             module, _, name = formulas.terms["of"].partition(":")

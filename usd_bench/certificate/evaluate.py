@@ -246,14 +246,23 @@ def _split(a: Array, size: Any, dim: int = 0) -> list[Array]:
     return np.split(a, np.cumsum(sizes)[:-1], axis=dim)
 
 
+MOST_ENTRIES = 10**7
+"""Of an array that is made from a shape alone: more is no formula, but a way to keep the reader busy."""
+
+
+def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
+    if math.prod(sizes) > MOST_ENTRIES:
+        raise ValueError(f"an array of {math.prod(sizes):.3g} entries is more than {MOST_ENTRIES:.0e}")
+    return tuple(sizes)
+
+
 def _expand(a: Array, size: Sequence[int], **_: Any) -> Array:
     lead = len(size) - a.ndim
-    shape = [a.shape[k - lead] if n == -1 else n for k, n in enumerate(size)]
-    return np.broadcast_to(a, shape)
+    return np.broadcast_to(a, _shape([a.shape[k - lead] if n == -1 else n for k, n in enumerate(size)]))
 
 
 def _filled(shape: Sequence[int], value: Any) -> Array:
-    return _each(lambda _: arb(float(value)), np.zeros(tuple(shape)))
+    return _each(lambda _: arb(float(value)), np.zeros(_shape(shape)))
 
 
 def _like(value: Any) -> Callable[..., Array]:

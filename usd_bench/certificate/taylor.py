@@ -120,8 +120,13 @@ class Taylor:
         if not isinstance(power, int) or power < 0:
             return self._raised(power)
         result: Taylor = Taylor([arb(1), *([arb(0)] * (len(self.coefficients) - 1))], self.monomials)
-        for _ in range(power):
-            result = result * self
+        square = self
+        while power:  # by its binary digits
+            if power & 1:
+                result = result * square
+            power >>= 1
+            if power:
+                square = square * square
         return result
 
     def _raised(self, power: Any) -> Taylor:
