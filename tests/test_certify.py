@@ -338,6 +338,7 @@ def test_the_bound_of_a_network_is_what_the_harness_measures_and_no_less(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_bound_of_ccf_at_all_held_out_points_is_what_the_harness_measures(profiles: dict[str, Path]) -> None:
     found = certificate_of(profiles["ccf"])["points"]
     assert len(found["at"]) == 1186
