@@ -270,6 +270,11 @@ def test_a_packed_store_travels_too(cli: Cli, store: Path, tmp_path: Path) -> No
     ok(cli, "push", "packed", "there")
     assert "3 runs added" in ok(cli, "pull", "there", "--out", "here")
     assert rows(tmp_path / "here") == before
+    ok(cli, "push", "results", "unpacked")
+    assert "0 runs added" in ok(cli, "pull", "unpacked", "--out", "packed")
+    assert not list((tmp_path / "packed" / "runs").glob("[!p]*"))
+    for path in (p for p in (store / "artifacts").rglob("*") if p.is_file()):
+        assert (tmp_path / "packed" / path.relative_to(store)).read_bytes() == path.read_bytes()
 
 
 # -- submissions ------------------------------------------------------------------------------------------------------

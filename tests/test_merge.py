@@ -57,6 +57,17 @@ def test_without_artifacts_only_rows_are_copied(cli, tmp_path: Path) -> None:
     assert statuses(tmp_path / "all")[0] == {"x": "budget"}
 
 
+def test_artifacts_that_were_left_out_come_later_and_those_of_a_repetition_do_not(tmp_path: Path) -> None:
+    stored(tmp_path / "one", "x", machine="one")
+    merge([tmp_path / "one"], tmp_path / "all", artifacts=False)
+    stored(tmp_path / "two", "x", machine="two")
+    metrics = tmp_path / "all" / "artifacts" / "x" / "metrics.csv"
+    merge([tmp_path / "two"], tmp_path / "all")
+    assert not metrics.exists()
+    merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    assert metrics.read_text() == "one"
+
+
 def test_what_is_no_store_or_the_target_itself_is_refused(cli, tmp_path: Path) -> None:
     stored(tmp_path / "one", "x")
     with pytest.raises(StoreError, match="no store"):

@@ -31,7 +31,9 @@ class Merged:
 
 def merge(sources: Sequence[Path], target: Path, artifacts: bool = True) -> Merged:
     """Copy into ``target`` what it lacks, the sources in their order. A finished run is never replaced: where two
-    machines ran the same one, the first counts. Raises ``StoreError`` for a source without runs.
+    machines ran the same one, the first counts, and gets from copies of it the artifacts that it lacks.
+
+    Raises ``StoreError`` for a source without runs.
     """
     for source in sources:
         if not (source / "runs").is_dir():
@@ -49,6 +51,8 @@ def merge(sources: Sequence[Path], target: Path, artifacts: bool = True) -> Merg
             run_id = row["run_id"]
             known = there.get(run_id)
             if known is not None and (known["status"] not in UNFINISHED or row["status"] in UNFINISHED):
+                if artifacts and known["started_at"] == row["started_at"]:  # the same run, and no repetition of it
+                    _complete(source / "artifacts" / run_id, target / "artifacts" / run_id)
                 result.kept.append(run_id)
                 continue
             result.skipped += _copy(source, target, row, artifacts)
@@ -79,6 +83,13 @@ def _copy(source: Path, target: Path, row: Row, artifacts: bool) -> list[str]:
     else:
         write_rows(target / "runs" / name, "runs", [row])
     return lacking
+
+
+def _complete(folder: Path, there: Path) -> None:
+    """Copy the files of a folder that are not there."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not (there / path.relative_to(folder)).exists():
+            write_atomically(there / path.relative_to(folder), path.read_bytes())
 
 
 def pack(out: Path) -> int:
